@@ -1,0 +1,1 @@
+"""Flow matching for conditional point clouds: torch in, torch out."""

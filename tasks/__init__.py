@@ -1,0 +1,1 @@
+"""How each pipeline stage is done: one module per stage, a plain function a test can call."""

@@ -1,0 +1,9 @@
+"""The two ways something can be wrong: with the whole run, or with one item of it."""
+
+
+class StippleError(Exception):
+    """The run cannot go on. The message is one line that names the file or setting and what to do about it."""
+
+
+class Refused(Exception):
+    """One item (a file, a frame, a row) cannot be used. The message is the reason that its quarantine row shows."""

@@ -1,0 +1,147 @@
+"""params.yaml and the profile it names, checked and typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.errors import StippleError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+S = TypeVar("S", bound="Section")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Frames(Section):
+    every: Count
+    max_side: Annotated[int, Field(ge=16)]
+    drop_near_duplicates: bool
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=64)]
+
+
+class Points(Section):
+    weighting: Literal["contour", "threshold"]
+    num_points: Count
+
+
+class Captions(Section):
+    prompt: str
+
+
+class Summaries(Section):
+    prompt: str
+    max_words: Count
+    max_attempts: Count
+
+
+class Dataset(Section):
+    held_out: Share
+
+
+class Train(Section):
+    network: Literal["film", "baseline", "baseline-small"]
+    steps: Count
+    clouds: Count
+    points: Count
+    learning_rate: Annotated[float, Field(gt=0)]
+    condition_dropout: Share
+    checkpoint_every: Count
+
+
+class Evaluate(Section):
+    steps: Count
+    guidance: float
+    baseline_steps: Annotated[int, Field(ge=0)]
+
+
+class Draw(Section):
+    prompts: Annotated[list[str], Field(min_length=1)]
+    steps: Count
+    guidance: float
+
+
+class Params(Section):
+    """What params.yaml holds."""
+
+    profile: str
+    input: str
+    seed: Annotated[int, Field(ge=0)]
+    frames: Frames
+    points: Points
+    captions: Captions
+    summaries: Summaries
+    dataset: Dataset
+    train: Train
+    evaluate: Evaluate
+    draw: Draw
+
+
+class Checkpoint(Section):
+    """A Hugging Face checkpoint: a hub name or a local folder, and how to load it."""
+
+    model: str
+    revision: str | None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    batch_size: Count
+
+
+class Generator(Checkpoint):
+    quantization: Literal["nf4"] | None
+    max_new_tokens: Count
+
+
+class Captioner(Generator):
+    image_side: Count
+
+
+class Profile(Section):
+    """What profiles/<profile>.yaml holds."""
+
+    captioner: Captioner
+    summarizer: Generator
+    embedder: Checkpoint
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    params: Params
+    profile: Profile
+
+
+def load(root: Path = Path(".")) -> Settings:
+    """Read and check `params.yaml` and the profile it names under `root`."""
+    params = _read(root / "params.yaml", Params)
+    path = root / "profiles" / f"{params.profile}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise StippleError(f"params.yaml: profile is {params.profile!r}, but there is no {path}; known profiles: {known}")
+    return Settings(params=params, profile=_read(path, Profile))
+
+
+def _read(path: Path, section: type[S]) -> S:
+    try:
+        return section.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError:
+        raise StippleError(f"{path} is missing; run from the project's folder, or restore it with git") from None
+    except yaml.YAMLError as error:
+        raise StippleError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        problems = "; ".join(_problem(e) for e in error.errors())
+        raise StippleError(f"{path}: {problems}") from None
+
+
+def _problem(error: dict) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where} is not a known setting; remove it or check its spelling"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where} is {error['input']!r}, but: {error['msg'][0].lower()}{error['msg'][1:]}"
