@@ -1,0 +1,33 @@
+# make run: the main job, end to end · make test: everything the project promises
+.PHONY: run test bench demo-models demo-clips lint
+export DVC_NO_ANALYTICS = 1
+BIN = .venv/bin
+
+run: .venv/ready
+	$(BIN)/stipple run
+
+test: .venv/ready-test
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+lint: .venv/ready-test
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: .venv/ready-test
+	$(BIN)/python -m benchmarks
+
+demo-clips: .venv/ready
+	$(BIN)/python -m demo.clips
+
+demo-models: .venv/ready
+	$(BIN)/python -m demo.models
+
+.venv/ready: requirements.txt pyproject.toml
+	python3 -m venv .venv
+	$(BIN)/pip install -r requirements.txt
+	$(BIN)/pip install --no-deps -e .
+	touch $@
+
+.venv/ready-test: .venv/ready requirements-test.txt
+	$(BIN)/pip install -r requirements-test.txt
+	touch $@

@@ -1,0 +1,33 @@
+"""The whole pipeline, in order. A stage whose inputs and parameters are unchanged is not run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.stages import stage
+
+DATASET = ("frames", "points", "captions", "summaries", "embeddings", "dataset")
+TRAINING = ("train", "evaluate", "draw")
+
+
+@flow
+def dataset(root: Path = Path()) -> None:
+    """Clips in, training data out."""
+    for name in DATASET:
+        stage(name, root)
+
+
+@flow
+def training(root: Path = Path()) -> None:
+    """Train the model on the data set, measure it on held-out clips, and draw the prompts with it."""
+    for name in TRAINING:
+        stage(name, root)
+
+
+@flow
+def pipeline(root: Path = Path()) -> None:
+    """From clips to a model that draws text."""
+    dataset(root)
+    training(root)

@@ -1,0 +1,63 @@
+"""A pipeline stage as a Prefect task, and its batches as tasks inside it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.states import Completed, State
+from prefect.utilities.annotations import quote
+
+from tasks import record, settings
+from tasks.errors import StippleError
+
+MODULES = {
+    "frames": "tasks.frames",
+    "points": "tasks.points",
+    "captions": "tasks.captions",
+    "summaries": "tasks.summaries",
+    "embeddings": "tasks.embeddings",
+    "dataset": "tasks.dataset",
+    "train": "tasks.training",
+    "evaluate": "tasks.evaluation",
+    "draw": "tasks.drawings",
+}
+"""The module whose `run` does each stage of dvc.yaml; imported only when a stage has work to do."""
+
+
+def compute(name: str, root: Path, map_batches: Callable = map) -> dict[str, Any]:
+    """Do the work of stage `name`, whether or not it is stale, and return its summary."""
+    if name not in MODULES:
+        raise StippleError(f"there is no stage {name!r}; the stages are {', '.join(MODULES)}")
+    options = {} if name in ("dataset", "train", "evaluate", "draw") else {"map_batches": map_batches}
+    module = importlib.import_module(MODULES[name])
+    return module.run(settings.load(root), root, previous=record.previous(root), **options)
+
+
+@task(task_run_name="{name}", cache_policy=NO_CACHE)
+def stage(name: str, root: Path = Path()) -> State:
+    """Bring one stage up to date. Ends Cached if DVC already holds the result for today's inputs and parameters."""
+    summary: dict[str, Any] = {}
+    logger = get_run_logger()
+    outcome = record.reproduce(name, root, lambda: summary.update(compute(name, root, as_tasks)))
+    if outcome is not record.Outcome.COMPUTED:
+        return Completed(name="Cached", message=outcome.value)
+    logger.info("%s: %s", name, ", ".join(f"{value} {key}" for key, value in summary.items()))
+    return Completed(message=outcome.value)
+
+
+def as_tasks(fn: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
+    """`map`, with every call a Prefect task of its own: seen in the UI, retried when it fails."""
+    name = getattr(fn, "func", fn).__name__
+
+    @task(name=name, task_run_name=name + " {number}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[1, 10])
+    def batch(number: int, rows: Any) -> Any:
+        return fn(rows)
+
+    for number, rows in enumerate(batches, start=1):
+        yield batch(number, quote(rows))

@@ -1,0 +1,111 @@
+"""What DVC is asked, and what it is told: the only place that talks to it.
+
+A stage is described once, in dvc.yaml. `reproduce` does to one stage what `dvc repro` does, but the work itself is a
+Python call in this process instead of a command in a new one, so both doors ask the same question and leave the same record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+from dvc.stage.cache import RunCacheNotFoundError
+
+from tasks.errors import StippleError
+
+logging.getLogger("dvc").setLevel(logging.WARNING)
+
+
+class Outcome(Enum):
+    """How a stage came to be up to date."""
+
+    UNCHANGED = "unchanged"
+    RESTORED = "restored from DVC's cache"
+    COMPUTED = "computed"
+
+
+def reproduce(name: str, root: Path, compute: Callable[[], None]) -> Outcome:
+    """Bring stage `name` of `root`/dvc.yaml up to date and record it in dvc.lock.
+
+    `compute` is called only if neither the outputs on disk nor DVC's cache hold the result for the present deps and
+    params. If it fails, or if a dep or param changes while it runs, nothing is recorded and the outputs that were
+    there come back.
+    """
+    with _open(root) as repo:
+        stage = _stage(repo, name)
+        with repo.lock:
+            if not stage.changed():
+                return Outcome.UNCHANGED
+            asked = _question(stage)
+            stage.remove_outs(ignore_remove=False, force=False)
+            restored = _restore(stage)
+        if not restored:
+            try:
+                compute()
+                if (now := _question(_stage(repo, name))) != asked:
+                    changed = ", ".join(sorted(key for key in asked | now if asked.get(key) != now.get(key)))
+                    raise StippleError(f"{changed} changed while {name} ran, so its result was not recorded; run again")
+            except BaseException:
+                with repo.lock:
+                    stage.remove_outs(ignore_remove=False, force=False)
+                    stage.checkout(allow_missing=True)
+                raise
+        with repo.lock:
+            stage.save()
+            stage.commit()
+            stage.dump(update_pipeline=False)
+        return Outcome.RESTORED if restored else Outcome.COMPUTED
+
+
+def previous(root: Path) -> Callable[[str], Path | None]:
+    """A look-up of the last recorded version of an output, in the workspace or in DVC's cache."""
+
+    def look_up(output: str) -> Path | None:
+        if (root / output).is_file():
+            return root / output
+        with _open(root) as repo:
+            for stage in repo.index.stages:
+                for out in stage.outs:
+                    if str(out) == output and out.hash_info:
+                        path = Path(repo.cache.local.oid_to_path(out.hash_info.value))
+                        return path if path.is_file() else None
+        return None
+
+    return look_up
+
+
+def _open(root: Path) -> Repo:
+    try:
+        return Repo(str(root))
+    except DvcException as error:
+        raise StippleError(f"{root.resolve()} is not a DVC project ({error}); run from a clone of the repository") from None
+
+
+def _stage(repo: Repo, name: str) -> PipelineStage:
+    try:
+        repo._reset()
+        return repo.stage.load_one(name=name)
+    except DvcException as error:
+        raise StippleError(f"dvc.yaml: {error}") from None
+
+
+def _question(stage: PipelineStage) -> dict[str, str]:
+    """What determines the stage's result: its command, and the digests and values of its deps and params."""
+    try:
+        stage.save_deps()
+    except DvcException as error:
+        raise StippleError(f"stage {stage.name}: {error}") from None
+    return {"command": str(stage.cmd)} | {str(dep): repr(dep.hash_info.value) for dep in stage.deps}
+
+
+def _restore(stage: PipelineStage) -> bool:
+    try:
+        stage.repo.stage_cache.restore(stage)
+    except RunCacheNotFoundError:
+        return False
+    return True
