@@ -1,0 +1,247 @@
+"""Rows that were computed once are not computed again.
+
+`RowStore` keeps one result per `key`: a digest of everything that determined it. `compute` has the rows that the store
+lacks computed in batches, keeps each batch as soon as it is there, and hands all rows back in order. A run that is
+killed loses at most the batches in flight; a store that is lost refills from the tables, which carry the keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from tqdm.auto import tqdm
+
+from tasks.errors import Refused, StippleError
+
+Item = TypeVar("Item")
+Previous = Callable[[str], Path | None]
+MapBatches = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+LOOKUP = 1024  # keys per query
+SORTED = 16  # batches that are sorted together, so that rows of one length meet in one batch
+SYSTEMATIC = 8  # when this many rows fail and none succeeds, the fault is not the rows'
+
+log = logging.getLogger("stipple.rows")
+
+
+def no_previous(table: str) -> Path | None:
+    """There is no earlier version of any table."""
+    return None
+
+
+def key(**what: Any) -> str:
+    """Digest of what determines a row: sha256 of its canonical JSON."""
+    text = json.dumps(what, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A row's value, or the reason why there is none. A `passing` reason (memory, a driver) is not remembered."""
+
+    value: bytes | None = None
+    reason: str | None = None
+    passing: bool = False
+
+
+class RowStore:
+    """SQLite file: key → value or refusal. One process writes; each `put` is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._open()
+        except sqlite3.OperationalError as error:
+            raise StippleError(f"{path}: {error}; another run may be using it, or the disk may be full") from None
+        except sqlite3.DatabaseError:
+            aside = _move_aside(path)
+            log.warning("%s was damaged and is now %s; its rows are taken from the tables again", path, aside.name)
+            self._open()
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+        try:
+            if self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("damaged")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, stage TEXT NOT NULL, value BLOB, reason TEXT)"
+            )
+        except sqlite3.Error:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> RowStore:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._db.close()
+
+    def get(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """What the store knows of `keys`; those it lacks are left out."""
+        query = "SELECT key, value, reason FROM rows WHERE key IN (SELECT value FROM json_each(?))"
+        rows = self._execute(query, (json.dumps(list(keys)),))
+        return {key: Outcome(value, reason) for key, value, reason in rows}
+
+    def put(self, stage: str, outcomes: dict[str, Outcome]) -> None:
+        """Keep `outcomes`; a key that is there already keeps its row."""
+        rows = [(key, stage, o.value, o.reason) for key, o in outcomes.items() if not o.passing]
+        self._execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)", rows, many=True)
+
+    def _execute(self, sql: str, values: Sequence[Any], many: bool = False) -> list[tuple]:
+        try:
+            with self._db:
+                return (self._db.executemany if many else self._db.execute)(sql, values).fetchall()
+        except sqlite3.Error as error:
+            remedy = "free some disk space" if "full" in str(error) else "delete it (its rows are in the tables too)"
+            raise StippleError(f"{self.path}: {error}; {remedy} and run again") from None
+
+
+def _move_aside(path: Path) -> Path:
+    aside = next(p for n in count(1) if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists())
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return aside
+
+
+@dataclass(frozen=True)
+class Computed(Generic[Item]):
+    """The rows of a stage. Iterating streams `(item, key, value or Refused)` in the order of the items."""
+
+    computed: int
+    reused: int
+    rows: Callable[[], Iterator[tuple[Item, str, bytes | Refused]]]
+
+    def __iter__(self) -> Iterator[tuple[Item, str, bytes | Refused]]:
+        return self.rows()
+
+
+def compute(
+    stage: str,
+    items: Callable[[], Iterable[Item]],
+    *,
+    key_of: Callable[[Item], str],
+    fn: Callable[[list[Any]], list[bytes | Refused]],
+    batch_size: int,
+    store: RowStore,
+    payload: Callable[[list[Item]], list[Any]] = list,
+    order: Callable[[Item], Any] | None = None,
+    earlier: Iterable[tuple[str, bytes]] = (),
+    map_batches: MapBatches = map,
+    total: int | None = None,
+) -> Computed[Item]:
+    """Compute the rows that `store` lacks and return all of them.
+
+    `items()` is walked twice and should be light; `payload` turns the items of one batch into what `fn` needs (their
+    pictures, say). `fn` returns one value or `Refused` per row; if it raises, the batch is halved until the row that
+    makes it fail is alone. `order` sorts rows before they share batches. `earlier` gives keys and values from tables,
+    and is read only if something is missing. Held in memory: `SORTED` batches of items and the batches in flight.
+    """
+    failed: dict[str, Outcome] = {}
+    in_flight: deque[list[str]] = deque()
+    computed = reused = 0
+    refilled = False
+
+    with tqdm(total=total, desc=stage, unit="row") as bar:
+
+        def missing() -> Iterator[tuple[str, Item]]:
+            nonlocal refilled, reused
+            for chunk in _chunks(items(), LOOKUP):
+                keyed = [(key_of(item), item) for item in chunk]
+                known = store.get(key for key, _ in keyed)
+                if len(known) < len({key for key, _ in keyed}) and not refilled:
+                    refilled = True
+                    for rows in _chunks(earlier, LOOKUP):
+                        store.put(stage, {key: Outcome(value) for key, value in rows})
+                    known = store.get(key for key, _ in keyed)
+                fresh = {key: item for key, item in keyed if key not in known}
+                reused += len(keyed) - len(fresh)
+                bar.update(len(keyed) - len(fresh))
+                yield from fresh.items()
+
+        def batches() -> Iterator[list[Any]]:
+            for window in _chunks(missing(), batch_size * SORTED):
+                if order is not None:
+                    window.sort(key=lambda keyed: order(keyed[1]))
+                for batch in _chunks(window, batch_size):
+                    in_flight.append([key for key, _ in batch])
+                    yield payload([item for _, item in batch])
+
+        for outcomes in map_batches(partial(isolate, fn), batches()):
+            done = dict(zip(in_flight.popleft(), outcomes, strict=True))
+            store.put(stage, done)
+            failed.update((key, outcome) for key, outcome in done.items() if outcome.passing)
+            computed += len(done)
+            bar.update(len(done))
+
+    def rows() -> Iterator[tuple[Item, str, bytes | Refused]]:
+        for chunk in _chunks(items(), LOOKUP):
+            keys = [key_of(item) for item in chunk]
+            known = failed | store.get(keys)
+            for item, key in zip(chunk, keys, strict=True):
+                if key not in known:
+                    raise StippleError(f"{stage}: its input changed while it ran; run it again")
+                outcome = known[key]
+                yield item, key, Refused(outcome.reason) if outcome.value is None else outcome.value
+
+    return Computed(computed, reused, rows)
+
+
+def isolate(fn: Callable[[list[Any]], list[bytes | Refused]], batch: list[Any]) -> list[Outcome]:
+    """`fn` over a batch; if it raises, over its halves, so that one bad row costs no other."""
+    outcomes = _halving(fn, batch)
+    if len(outcomes) >= SYSTEMATIC and all(outcome.passing for outcome in outcomes):
+        raise StippleError(f"all {len(outcomes)} rows of a batch failed, so it is not the rows: {outcomes[0].reason}")
+    return outcomes
+
+
+def _halving(fn: Callable[[list[Any]], list[bytes | Refused]], batch: list[Any]) -> list[Outcome]:
+    try:
+        results = fn(batch)
+        if len(results) != len(batch):
+            raise StippleError(f"{fn} returned {len(results)} rows for {len(batch)}")
+        return [Outcome(reason=str(r)) if isinstance(r, Refused) else Outcome(r) for r in results]
+    except StippleError:
+        raise
+    except Exception as error:
+        lasting = isinstance(error, Refused)
+        reason = str(error) if lasting else f"{type(error).__name__}: {' '.join(str(error).split())}"
+    # Outside the handler, so that the failed attempt's tensors are free by now.
+    if len(batch) == 1:
+        return [Outcome(reason=reason, passing=not lasting)]
+    log.warning("a batch of %d rows failed (%s); going on with its halves", len(batch), reason)
+    half = len(batch) // 2
+    return _halving(fn, batch[:half]) + _halving(fn, batch[half:])
+
+
+def _chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def from_tables(
+    table: str, root: Path, previous: Previous, value_of: Callable[[dict[str, Any]], bytes]
+) -> Iterator[tuple[str, bytes]]:
+    """Keys and values of the rows in `root/table` and in its earlier version, where they can be read."""
+    from tasks import tables
+
+    for path in (root / table, previous(table)):
+        if path is not None and path.is_file():
+            try:
+                for row in tables.read(path):
+                    yield row["row_key"], value_of(row)
+            except (OSError, ValueError, KeyError, StippleError) as error:
+                log.warning("%s: its rows cannot be reused: %s", path, " ".join(str(error).split()))
