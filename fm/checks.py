@@ -1,0 +1,44 @@
+"""Refusals of bad arguments: which argument, what it was, what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def require(holds: bool, argument: str, value: object, allowed: str) -> None:
+    """Raise `ValueError` naming the argument, its value and what is allowed, unless `holds`."""
+    if not holds:
+        raise ValueError(f"{argument} is {value!r}, but must be {allowed}")
+
+
+def one_of(argument: str, value: str, allowed: Iterable[str]) -> None:
+    names = sorted(allowed)
+    require(value in names, argument, value, "one of " + ", ".join(names))
+
+
+def cloud(argument: str, value: Tensor) -> None:
+    """A batch of clouds: a floating tensor [B, N, D] with at least one point, without NaN or infinity."""
+    shape = tuple(value.shape)
+    require(value.ndim == 3, f"the shape of {argument}", shape, "[B, N, D]: clouds, points, coordinates")
+    require(value.numel() > 0, f"the shape of {argument}", shape, "at least one cloud of one point")
+    require(value.is_floating_point(), f"the dtype of {argument}", value.dtype, "floating point")
+    finite(argument, value)
+
+
+def finite(argument: str, value: Tensor) -> None:
+    if not torch.isfinite(value).all():
+        index = int((~torch.isfinite(value.reshape(value.shape[0], -1)).all(dim=1)).nonzero()[0])
+        raise ValueError(f"{argument}[{index}] holds NaN or infinity, but every number must be finite")
+
+
+def same_shape(**tensors: Tensor) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    require(len(set(shapes.values())) == 1, " and ".join(shapes), list(shapes.values()), "of one shape")
+
+
+def times(argument: str, t: Tensor) -> None:
+    inside = bool(((t >= 0) & (t <= 1)).all())
+    require(inside, argument, [round(float(t.min()), 6), round(float(t.max()), 6)] if t.numel() else [], "in [0, 1]")

@@ -1,0 +1,107 @@
+"""Distances between clouds and between sets of clouds. All are in the units of the points unless they say otherwise."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from fm.checks import cloud, require
+
+
+def chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
+    """Chamfer distance of clouds x [B, N, D] and y [B, M, D], pair by pair: [B].
+
+    The mean squared distance from each point to the nearest of the other cloud, both ways, summed, and the root of
+    that. squared: without the root, as PointFlow defines it (Yang et al., arXiv 1906.12320, eq. 12, per point).
+    """
+    _pairs(x, y)
+    near = [_nearest(a, b) for a, b in zip(x, y, strict=True)]
+    total = torch.stack(near)
+    return total if squared else total.sqrt()
+
+
+def _nearest(x: Tensor, y: Tensor) -> Tensor:
+    distances = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.min(1).values.square().mean() + distances.min(0).values.square().mean()
+
+
+def sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64) -> Tensor:
+    """Sliced 2-Wasserstein distance of clouds x [B, N, D] and y [B, M, D], pair by pair: [B].
+
+    The root of the mean, over directions, of the squared W2 between the projections on them (Bonneel et al. 2015). In
+    the plane the directions are evenly spread over the half circle; above, they are fixed random ones.
+    """
+    _pairs(x, y)
+    px, py = (
+        _profiles(x, max(x.shape[1], y.shape[1]), directions),
+        _profiles(y, max(x.shape[1], y.shape[1]), directions),
+    )
+    return (px - py).square().mean(dim=(1, 2)).sqrt()
+
+
+def pairwise_sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64, quantiles: int = 256) -> Tensor:
+    """Sliced W2 between every cloud of x [A, N, D] and every cloud of y [B, M, D]: [A, B].
+
+    A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one matrix product.
+    """
+    _same_space(x, y)
+    px, py = (_profiles(c, quantiles, directions).flatten(1) for c in (x, y))
+    return torch.cdist(px, py) / math.sqrt(px.shape[1])
+
+
+def pairwise_chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
+    """Chamfer distance between every cloud of x [A, N, D] and every cloud of y [B, M, D]: [A, B]."""
+    _same_space(x, y)
+    return torch.stack([chamfer(a.expand(len(y), -1, -1), y, squared=squared) for a in x])
+
+
+def _profiles(x: Tensor, quantiles: int, directions: int) -> Tensor:
+    """Sorted projections [B, directions, quantiles] of clouds [B, N, D]."""
+    require(directions >= 1, "directions", directions, "1 or more")
+    dim = x.shape[-1]
+    if dim == 2:
+        angles = torch.arange(directions, dtype=torch.float64) * (math.pi / directions)
+        axes = torch.stack([angles.cos(), angles.sin()])
+    else:
+        generator = torch.Generator().manual_seed(0)
+        axes = torch.nn.functional.normalize(torch.randn(dim, directions, generator=generator), dim=0)
+    ordered = (x @ axes.to(x)).transpose(1, 2).sort(dim=-1).values
+    if quantiles == ordered.shape[-1]:
+        return ordered
+    return torch.nn.functional.interpolate(ordered, size=quantiles, mode="linear", align_corners=False)
+
+
+def emd(x: Tensor, y: Tensor) -> Tensor:
+    """Earth mover's distance of clouds x, y [B, N, D], pair by pair: [B].
+
+    The mean Euclidean distance under the optimal bijection, solved exactly (PointFlow, arXiv 1906.12320, eq. 13).
+    """
+    _pairs(x, y)
+    require(x.shape[1] == y.shape[1], "the number of points of x and y", [x.shape[1], y.shape[1]], "equal")
+    costs = torch.cdist(x, y).cpu().numpy()
+    means = [float(cost[linear_sum_assignment(cost)].mean()) for cost in costs]
+    return torch.tensor(means, dtype=x.dtype, device=x.device)
+
+
+def retrieval(distances: Tensor) -> float:
+    """The share of rows of distances [A, A] whose smallest entry is their own, on the diagonal."""
+    require(
+        distances.ndim == 2 and distances.shape[0] == distances.shape[1] and len(distances) > 0,
+        "the shape of distances", tuple(distances.shape), "[A, A]",
+    )  # fmt: skip
+    own = torch.arange(len(distances), device=distances.device)
+    return float((distances.argmin(dim=1) == own).double().mean())
+
+
+def _pairs(x: Tensor, y: Tensor) -> None:
+    _same_space(x, y)
+    require(len(x) == len(y), "the number of clouds of x and y", [len(x), len(y)], "equal")
+
+
+def _same_space(x: Tensor, y: Tensor) -> None:
+    cloud("x", x)
+    cloud("y", y)
+    require(x.shape[2] == y.shape[2], "the dimension of x and y", [x.shape[2], y.shape[2]], "equal")
