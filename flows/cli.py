@@ -29,7 +29,7 @@ def run() -> None:
     _quiet_known_errors()
     from flows.pipeline import pipeline
 
-    pipeline(ROOT)
+    pipeline()
     print("Done. Look at data/drawings/ and data/evaluation/gallery.png; `dvc metrics show` prints the scores.")
 
 
@@ -38,7 +38,7 @@ def stage(name: str) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
     from flows.stages import compute
 
-    summary = compute(name, ROOT)
+    summary = compute(name)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
 
 
@@ -57,12 +57,14 @@ def generate(
     """Draw a text as a cloud of points with the trained model."""
     from tasks import generation
 
-    generation.write(text, ROOT, output, steps=steps, guidance=guidance, seed=seed, points=points, model=model, npy=npy, gif=gif)
+    generation.write(
+        text, ROOT, output, steps=steps, guidance=guidance, seed=seed, points=points, model=model, npy=npy, gif=gif
+    )
     print(f"Wrote {output}")
 
 
 def _quiet_known_errors() -> None:
-    """Keep tracebacks of expected errors off the console; their one line is printed at the end, and the UI has all of it."""
+    """Keep tracebacks of expected errors off the console: their one line is printed at the end, and the UI has the rest."""
     import logging
 
     import prefect.main  # noqa: F401  (sets up logging)

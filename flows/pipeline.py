@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 
 from flows.stages import stage
@@ -13,21 +11,21 @@ TRAINING = ("train", "evaluate", "draw")
 
 
 @flow
-def dataset(root: Path = Path()) -> None:
+def dataset() -> None:
     """Clips in, training data out."""
     for name in DATASET:
-        stage(name, root)
+        stage(name)
 
 
 @flow
-def training(root: Path = Path()) -> None:
+def training() -> None:
     """Train the model on the data set, measure it on held-out clips, and draw the prompts with it."""
     for name in TRAINING:
-        stage(name, root)
+        stage(name)
 
 
 @flow
-def pipeline(root: Path = Path()) -> None:
+def pipeline() -> None:
     """From clips to a model that draws text."""
-    dataset(root)
-    training(root)
+    dataset()
+    training()

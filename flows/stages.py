@@ -16,6 +16,8 @@ from prefect.utilities.annotations import quote
 from tasks import record, settings
 from tasks.errors import StippleError
 
+ROOT = Path()
+
 MODULES = {
     "frames": "tasks.frames",
     "points": "tasks.points",
@@ -30,21 +32,21 @@ MODULES = {
 """The module whose `run` does each stage of dvc.yaml; imported only when a stage has work to do."""
 
 
-def compute(name: str, root: Path, map_batches: Callable = map) -> dict[str, Any]:
+def compute(name: str, map_batches: Callable = map) -> dict[str, Any]:
     """Do the work of stage `name`, whether or not it is stale, and return its summary."""
     if name not in MODULES:
         raise StippleError(f"there is no stage {name!r}; the stages are {', '.join(MODULES)}")
     options = {} if name in ("dataset", "train", "evaluate", "draw") else {"map_batches": map_batches}
     module = importlib.import_module(MODULES[name])
-    return module.run(settings.load(root), root, previous=record.previous(root), **options)
+    return module.run(settings.load(ROOT), ROOT, previous=record.previous, **options)
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
-def stage(name: str, root: Path = Path()) -> State:
+def stage(name: str) -> State:
     """Bring one stage up to date. Ends Cached if DVC already holds the result for today's inputs and parameters."""
     summary: dict[str, Any] = {}
     logger = get_run_logger()
-    outcome = record.reproduce(name, root, lambda: summary.update(compute(name, root, as_tasks)))
+    outcome = record.reproduce(name, lambda: summary.update(compute(name, as_tasks)))
     if outcome is not record.Outcome.COMPUTED:
         return Completed(name="Cached", message=outcome.value)
     logger.info("%s: %s", name, ", ".join(f"{value} {key}" for key, value in summary.items()))

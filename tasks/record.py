@@ -1,7 +1,8 @@
 """What DVC is asked, and what it is told: the only place that talks to it.
 
 A stage is described once, in dvc.yaml. `reproduce` does to one stage what `dvc repro` does, but the work itself is a
-Python call in this process instead of a command in a new one, so both doors ask the same question and leave the same record.
+Python call in this process instead of a command in a new one. Both doors ask the same question and leave the same record.
+Like `dvc` itself it works on the project in the current folder.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ class Outcome(Enum):
     COMPUTED = "computed"
 
 
-def reproduce(name: str, root: Path, compute: Callable[[], None]) -> Outcome:
-    """Bring stage `name` of `root`/dvc.yaml up to date and record it in dvc.lock.
+def reproduce(name: str, compute: Callable[[], None]) -> Outcome:
+    """Bring stage `name` of dvc.yaml up to date and record it in dvc.lock.
 
     `compute` is called only if neither the outputs on disk nor DVC's cache hold the result for the present deps and
     params. If it fails, or if a dep or param changes while it runs, nothing is recorded and the outputs that were
     there come back.
     """
-    with _open(root) as repo:
+    with _open() as repo:
         stage = _stage(repo, name)
         with repo.lock:
             if not stage.changed():
                 return Outcome.UNCHANGED
-            asked = _question(stage)
+            asked = _question(_stage(repo, name))
             stage.remove_outs(ignore_remove=False, force=False)
             restored = _restore(stage)
         if not restored:
@@ -62,28 +63,23 @@ def reproduce(name: str, root: Path, compute: Callable[[], None]) -> Outcome:
         return Outcome.RESTORED if restored else Outcome.COMPUTED
 
 
-def previous(root: Path) -> Callable[[str], Path | None]:
-    """A look-up of the last recorded version of an output, in the workspace or in DVC's cache."""
-
-    def look_up(output: str) -> Path | None:
-        if (root / output).is_file():
-            return root / output
-        with _open(root) as repo:
-            for stage in repo.index.stages:
-                for out in stage.outs:
-                    if str(out) == output and out.hash_info:
-                        path = Path(repo.cache.local.oid_to_path(out.hash_info.value))
-                        return path if path.is_file() else None
-        return None
-
-    return look_up
+def previous(output: str) -> Path | None:
+    """The last recorded version of an output: in the workspace, or in DVC's cache after DVC removed it from there."""
+    if Path(output).is_file():
+        return Path(output)
+    with _open() as repo:
+        for out in repo.index.outs:
+            if out.def_path == output and out.hash_info:
+                path = Path(repo.cache.local.oid_to_path(out.hash_info.value))
+                return path if path.is_file() else None
+    return None
 
 
-def _open(root: Path) -> Repo:
+def _open() -> Repo:
     try:
-        return Repo(str(root))
-    except DvcException as error:
-        raise StippleError(f"{root.resolve()} is not a DVC project ({error}); run from a clone of the repository") from None
+        return Repo(".")
+    except DvcException:
+        raise StippleError(f"{Path.cwd()} is not a DVC project; run from the project's folder") from None
 
 
 def _stage(repo: Repo, name: str) -> PipelineStage:

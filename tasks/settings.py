@@ -122,7 +122,9 @@ def load(root: Path = Path(".")) -> Settings:
     path = root / "profiles" / f"{params.profile}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise StippleError(f"params.yaml: profile is {params.profile!r}, but there is no {path}; known profiles: {known}")
+        raise StippleError(
+            f"params.yaml: profile is {params.profile!r}, but there is no {path}; known profiles: {known}"
+        )
     return Settings(params=params, profile=_read(path, Profile))
 
 

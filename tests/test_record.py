@@ -1,0 +1,122 @@
+"""A real DVC project in a real git repository: one stage that doubles a number."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks import record
+from tasks.errors import StippleError
+from tasks.record import Outcome
+
+DVC_YAML = """
+stages:
+  double:
+    cmd: python double.py
+    deps: [input.txt]
+    params: [scale]
+    outs: [out.txt]
+"""
+SCRIPT = "print(int(open('input.txt').read()) * 2, file=open('out.txt', 'w'))"
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=project, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    dvc(tmp_path, "init", "-q")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(DVC_YAML)
+    (tmp_path / "double.py").write_text(SCRIPT)
+    (tmp_path / "input.txt").write_text("21")
+    (tmp_path / "params.yaml").write_text("scale: 1\n")
+    return tmp_path
+
+
+def double(project: Path) -> Outcome:
+    def compute() -> None:
+        (project / "out.txt").write_text(f"{int((project / 'input.txt').read_text()) * 2}\n")
+
+    return record.reproduce("double", compute)
+
+
+def forbidden() -> None:
+    raise AssertionError("computed again")
+
+
+def test_a_result_is_recorded_as_dvc_repro_would(project: Path) -> None:
+    assert double(project) is Outcome.COMPUTED
+    assert "up to date" in dvc(project, "status")
+    assert "didn't change" in dvc(project, "repro")
+
+
+def test_a_result_of_dvc_repro_is_not_computed_again(project: Path) -> None:
+    dvc(project, "repro")
+    assert record.reproduce("double", forbidden) is Outcome.UNCHANGED
+
+
+def test_going_back_to_earlier_params_computes_nothing(project: Path) -> None:
+    double(project)
+    (project / "params.yaml").write_text("scale: 2\n")
+    assert double(project) is Outcome.COMPUTED
+    (project / "params.yaml").write_text("scale: 1\n")
+    assert record.reproduce("double", forbidden) is Outcome.RESTORED
+    assert "up to date" in dvc(project, "status")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("43\n")], ids=["deleted", "edited"])
+def test_a_lost_or_edited_output_comes_back(project: Path, damage) -> None:
+    double(project)
+    damage(project / "out.txt")
+    assert record.reproduce("double", forbidden) is Outcome.RESTORED
+    assert (project / "out.txt").read_text() == "42\n"
+
+
+def test_a_failed_run_leaves_outputs_and_record_as_they_were(project: Path) -> None:
+    double(project)
+    lock = (project / "dvc.lock").read_bytes()
+    (project / "input.txt").write_text("4")
+
+    def fail() -> None:
+        (project / "out.txt").write_text("half")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        record.reproduce("double", fail)
+    assert (project / "out.txt").read_text() == "42\n"
+    assert (project / "dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.parametrize("name, text", [("params.yaml", "scale: 9\n"), ("input.txt", "5")])
+def test_a_result_whose_question_moved_meanwhile_is_not_recorded(project: Path, name: str, text: str) -> None:
+    def compute() -> None:
+        (project / "out.txt").write_text("42\n")
+        (project / name).write_text(text)
+
+    with pytest.raises(StippleError, match=name):
+        record.reproduce("double", compute)
+    assert not (project / "dvc.lock").exists()
+    assert double(project) is Outcome.COMPUTED
+
+
+def test_the_previous_version_of_an_output_is_found_after_dvc_removed_it(project: Path) -> None:
+    double(project)
+    (project / "out.txt").unlink()
+    found = record.previous("out.txt")
+    assert found is not None and found.read_text() == "42\n"
+    assert record.previous("other.txt") is None
+
+
+def test_outside_a_dvc_project_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StippleError, match="not a DVC project"):
+        record.reproduce("double", forbidden)
