@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class PointMLP(Conditioned):
         super().__init__(dim, condition_dim)
         require(layers >= 2, "layers", layers, "2 or more")
         sizes = [dim + 1 + condition_dim, *[width] * (layers - 1)]
-        hidden = [m for a, b in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(a, b), nn.ReLU())]
+        hidden = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
         self.layers = nn.Sequential(*hidden, nn.Linear(width, dim))
 
     def standardize(self, conditions: Tensor) -> None:

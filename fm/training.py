@@ -1,0 +1,217 @@
+"""The training loop: regress a network on the velocity of a conditional path.
+
+Five choices are independent and meet only here: the path, the coupling, the law of t, the source and the network.
+Everything random is decided by one `torch.Generator` a process, whose state is part of the checkpoint, so that a run
+that was killed goes on to the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from fm import checkpoints, couplings, paths, times
+from fm.checks import one_of, require
+
+DrawBatch = Callable[[torch.Generator], tuple[Tensor, Tensor | None]]
+"""generator → data x1 [B, N, D] and its conditions [B, C] or None"""
+Source = Callable[[Tensor, torch.Generator], Tensor]
+"""data x1 and a generator → x0 of x1's shape"""
+
+
+class NotFinite(RuntimeError):
+    """A batch, a loss or a gradient is NaN or infinite; the message names the step and the part of the batch."""
+
+
+def gaussian(x1: Tensor, generator: torch.Generator) -> Tensor:
+    """x0 ~ N(0, I)."""
+    return torch.randn(x1.shape, generator=generator, dtype=x1.dtype)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        steps: optimizer steps in all.
+        learning_rate: its peak, reached after `warmup` steps; then a half cosine down to 0, or constant.
+        weight_decay: AdamW's; 0 is Adam.
+        clip: the largest gradient norm.
+        ema: the largest decay of the weights' running mean; it grows as 1 - (1 + step)^(-3/4) until then. 0: none.
+        condition_dropout: share of clouds trained without their condition, for guidance.
+        times_per_cloud: a cloud is split into this many parts, each at its own t; at most its number of points.
+            More times lower the variance of a batch; a network that looks at whole clouds needs 1.
+        checkpoint_every: steps between checkpoints.
+        precision: "auto" (bf16 on an accelerator that has it, else float32), "no", "bf16" or "fp16".
+        path, coupling, times, source: x0 and x1 to (x_t, u_t); the pairs; t; what x0 is.
+    """
+
+    steps: int
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    schedule: str = "cosine"
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.999
+    condition_dropout: float = 0.1
+    times_per_cloud: int = 4
+    checkpoint_every: int = 500
+    precision: str = "auto"
+    seed: int = 0
+    path: paths.Path = field(default_factory=paths.linear)
+    coupling: couplings.Coupling = couplings.exact_ot
+    times: times.Times = times.stratified
+    source: Source = gaussian
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, "steps", self.steps, "1 or more")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        require(self.warmup >= 0, "warmup", self.warmup, "0 or more")
+        one_of("schedule", self.schedule, ["cosine", "constant"])
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        require(self.clip > 0, "clip", self.clip, "positive")
+        require(0 <= self.ema < 1, "ema", self.ema, "in [0, 1)")
+        require(0 <= self.condition_dropout < 1, "condition_dropout", self.condition_dropout, "in [0, 1)")
+        require(self.times_per_cloud >= 1, "times_per_cloud", self.times_per_cloud, "1 or more")
+        require(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "1 or more")
+        one_of("precision", self.precision, ["auto", "no", "bf16", "fp16"])
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of step 0, 1, …"""
+        ramp = min(1.0, (step + 1) / (self.warmup + 1))
+        if self.schedule == "constant":
+            return self.learning_rate * ramp
+        progress = max(0, step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * ramp * (1 + math.cos(math.pi * progress)) / 2
+
+    def ema_decay_at(self, step: int) -> float:
+        return min(self.ema, 1 - (1 + step) ** -0.75)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback sees after each step. step counts from 1."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained network (the running mean of its weights, on the CPU), the loss of each step [steps], and the step
+    that a checkpoint let the run start from."""
+
+    network: nn.Module
+    losses: Tensor
+    resumed_at: int
+
+
+def train(
+    network: nn.Module,
+    draw_batch: DrawBatch,
+    config: TrainConfig,
+    *,
+    checkpoint_dir: FilePath | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+    """Train `network` on the batches that `draw_batch` gives.
+
+    Args:
+        network: see `fm.networks`; trained in place, on the device Accelerate chooses. Under `accelerate launch` every
+            process draws its own batches and the gradients are averaged.
+        checkpoint_dir: where `checkpoint.pt` is kept. If it holds one of the same run, training goes on from there.
+        on_step: called after each step in the main process.
+
+    Raises:
+        NotFinite: data, loss or gradient became NaN or infinite.
+        ValueError: the checkpoint belongs to another run, or a batch has the wrong shape.
+    """
+    accelerator = Accelerator(mixed_precision=_precision(config.precision))
+    network.train().to(accelerator.device)
+    ema = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    model, optimizer = accelerator.prepare(network, optimizer)
+    generator = torch.Generator().manual_seed(config.seed * 1009 + accelerator.process_index)
+    losses = torch.zeros(config.steps, dtype=torch.float64)
+
+    run = checkpoints.Run(config, network, ema, optimizer, accelerator.scaler, generator, losses)
+    file = None if checkpoint_dir is None else FilePath(checkpoint_dir) / "checkpoint.pt"
+    first = run.restore(file, accelerator) if file is not None and file.is_file() else 0
+
+    weights, averaged = list(network.parameters()), list(ema.parameters())
+    for step in range(first, config.steps):
+        rate = config.learning_rate_at(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        x, t, condition, keep, velocity = draw_example(draw_batch, config, generator, step)
+        x, t, velocity = (v.to(accelerator.device) for v in (x, t, velocity))
+        condition, keep = (None if v is None else v.to(accelerator.device) for v in (condition, keep))
+        with accelerator.autocast():
+            predicted = model(x, t, condition, keep)
+        loss = F.mse_loss(predicted.float(), velocity)
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(weights, config.clip)
+        losses[step] = value = loss.item()
+        if not math.isfinite(value) or (accelerator.scaler is None and not math.isfinite(float(norm))):
+            raise NotFinite(_diagnose(step, value, predicted, velocity, config.times_per_cloud))
+        optimizer.step()
+        optimizer.zero_grad()
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, weights, 1 - config.ema_decay_at(step))
+        if on_step is not None and accelerator.is_main_process:
+            on_step(Progress(step + 1, config.steps, value, rate))
+        if file is not None and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
+            run.save(file, step + 1, accelerator)
+    return TrainResult(ema.eval().cpu(), losses, first)
+
+
+def draw_example(
+    draw_batch: DrawBatch, config: TrainConfig, generator: torch.Generator, step: int = 0
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]:
+    """One batch ready for the network: x_t [B·k, N/k, D], t, condition, keep, u_t, with k = times_per_cloud."""
+    x1, condition = draw_batch(generator)
+    require(x1.ndim == 3 and x1.numel() > 0, "the shape of a batch of clouds", tuple(x1.shape), "[B, N, D]")
+    for name, value in (("the clouds", x1), ("the conditions", condition)):
+        if value is not None and not torch.isfinite(value).all():
+            bad = (~torch.isfinite(value.flatten(1)).all(1)).nonzero().flatten().tolist()
+            raise NotFinite(f"step {step}: {name} of the batch hold NaN or infinity at batch positions {bad}")
+    clouds, points, _ = x1.shape
+    k = config.times_per_cloud if config.times_per_cloud < points else points
+    require(points % k == 0, "times_per_cloud", k, f"a divisor of the {points} points of a cloud")
+    x0 = config.coupling(config.source(x1, generator), x1)
+    x0, x1 = (v.reshape(clouds * k, points // k, -1) for v in (x0, x1))
+    t = config.times(clouds * k, generator).to(x1.dtype)
+    x, velocity = config.path(x0, x1, t, generator=generator)
+    keep = None
+    if condition is not None:
+        require(len(condition) == clouds, "the number of conditions of a batch", len(condition), f"{clouds}")
+        condition = condition.repeat_interleave(k, dim=0)
+        if config.condition_dropout > 0:
+            kept = torch.rand(clouds, generator=generator) >= config.condition_dropout
+            keep = kept.repeat_interleave(k)
+    return x, t, condition, keep, velocity
+
+
+def _precision(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+
+
+def _diagnose(step: int, loss: float, predicted: Tensor, velocity: Tensor, k: int) -> str:
+    apart = (predicted.detach().float() - velocity).square().flatten(1).mean(1)
+    bad = sorted({i // k for i in (~torch.isfinite(apart)).nonzero().flatten().tolist()})
+    where = f"at batch positions {bad}" if bad else "in the gradient alone"
+    return f"step {step}: training stopped, the loss is {loss} and not finite {where}; try a lower learning_rate"
