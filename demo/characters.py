@@ -144,7 +144,7 @@ def random_character(rng: np.random.Generator) -> Character:
 
 
 def random_pose(rng: np.random.Generator) -> Pose:
-    """A pose from the whole range: mostly along one axis, a third in between or aslant; every expression alike often."""
+    """A pose from the whole range, also aslant and in between; all expressions alike often."""
     axis = rng.choice(3, p=(0.2, 0.5, 0.3))
     yaw, pitch = rng.normal(0.0, 0.08, 2)
     if axis == 1:

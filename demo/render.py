@@ -1,0 +1,114 @@
+"""Draws a character in a pose: a memoji-like face in vector shapes, antialiased, in about 15 ms.
+
+Every part is placed in space on one head, turned, and painted from back to front, so that a turn moves the nose before
+the cheeks, hides the far ear and lets hair cover what it should.
+"""
+
+import numpy as np
+from PIL import Image
+
+from demo.canvas import SUPERSAMPLING, Canvas, Color, View, mix
+from demo.characters import Character, Pose
+from demo.expressions import Face, face_of
+from demo.features import Features
+from demo.hair import Hair, cap
+from demo.head import jaw_of, mesh, shell
+
+BACKGROUND = (233, 237, 243)
+SKIN: dict[str, Color] = {
+    "porcelain": (252, 226, 210), "fair": (244, 203, 174), "olive": (222, 178, 134),
+    "tan": (202, 146, 102), "brown": (150, 98, 66), "dark": (104, 66, 48),
+}
+HAIR: dict[str, Color] = {
+    "black": (52, 46, 52), "brown": (112, 70, 44), "blond": (232, 190, 98),
+    "red": (190, 82, 38), "grey": (158, 160, 168), "pink": (236, 122, 168),
+}
+TOP: dict[str, Color] = {
+    "red": (206, 62, 62), "orange": (238, 142, 56), "yellow": (244, 204, 72), "green": (72, 162, 104),
+    "blue": (70, 118, 206), "purple": (138, 92, 190), "white": (248, 248, 248), "black": (58, 58, 66),
+}
+YAW, PITCH = np.radians(48.0), np.radians(30.0)
+
+
+def draw(character: Character, pose: Pose, side: int = 256) -> Image.Image:
+    """An RGB picture of `side` x `side` pixels on a plain light ground; the same arguments give the same bytes."""
+    size = side * SUPERSAMPLING
+    view = View(YAW * pose.yaw, PITCH * pose.pitch, side)
+    canvas = Canvas(Image.new("RGB", (size, size), BACKGROUND), view.unit)
+    skin, top = SKIN[character.skin], TOP[character.top_color]
+    jaw = jaw_of(character.gender)
+    features = Features(view, character, _winking_the_near_eye(face_of(pose), pose), skin, HAIR[character.hair_color], jaw)
+    hair = Hair(view, character, HAIR[character.hair_color], top, jaw)
+
+    hair.behind(canvas)
+    _body(canvas, view, skin, top, features.ink)
+    for side_of_head in (-1, 1):
+        if side_of_head * view.yaw > -0.1:
+            _ear(canvas, view, side_of_head, skin, features.ink, character)
+    outline = view.outline(mesh(jaw))
+    canvas.solid(outline, skin, 0.5, features.ink)
+    for side_of_head in (-1, 1):
+        if side_of_head * view.yaw <= -0.1:
+            _ear(canvas, view, side_of_head, skin, features.ink, character)
+    features.cheeks(canvas)
+    if character.facial_hair == "beard":
+        _beard(canvas, view, jaw, HAIR[character.hair_color])
+    features.mouth(canvas)
+    if character.facial_hair != "none":
+        features.moustache(canvas)
+    for side_of_face in (-1, 1):
+        features.eye(canvas, side_of_face)
+        features.brow(canvas, side_of_face)
+    features.nose(canvas)
+    features.glasses(canvas)
+    hair.front(canvas)
+    return canvas.image.reduce(SUPERSAMPLING)
+
+
+def _winking_the_near_eye(face: Face, pose: Pose) -> Face:
+    if pose.expression != "winking" or pose.yaw < 0.25:
+        return face
+    from dataclasses import replace
+
+    return replace(face, eye_left=face.eye_right, eye_right=face.eye_left)
+
+
+def _body(canvas: Canvas, view: View, skin: Color, top: Color, ink: Color) -> None:
+    def flat(points: list[tuple[float, float]]) -> np.ndarray:
+        return view.project(np.array([(x, y, -0.3) for x, y in points]), turned=False)
+
+    edge = mix(top, (30, 28, 44), 0.4)
+    t = np.linspace(0, 1, 12)
+    slope = [(0.34 + 0.92 * s, 1.16 + 0.42 * s**2.2) for s in t]
+    canvas.solid(flat([(-x, y) for x, y in slope[::-1]] + slope + [(1.32, 2.2), (-1.32, 2.2)]), top, 0.4, edge)
+    neck = [(-0.33, 0.5), (0.33, 0.5), (0.36, 1.16)] + [(0.36 * np.cos(a), 1.16 + 0.22 * np.sin(a)) for a in np.linspace(0, np.pi, 15)]
+    canvas.solid(flat(neck), mix(skin, (90, 40, 30), 0.16), 0.4, ink)
+
+
+def _ear(canvas: Canvas, view: View, side: int, skin: Color, ink: Color, character: Character) -> None:
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    out, deep = 0.1 * side, 0.15
+
+    def ring(scale: float) -> np.ndarray:
+        return view.project(np.stack((
+            side * 0.83 + out * (0.5 + 0.5 * np.cos(angle)) * scale,
+            0.03 + 0.2 * np.sin(angle) * scale,
+            -0.08 - deep * np.cos(angle) * scale,
+        ), axis=-1))
+
+    canvas.solid(ring(1.0), mix(skin, (220, 110, 90), 0.08), 0.4, ink)
+    canvas.line(ring(0.55)[14:24], ink, 0.022)
+    if character.earrings:
+        lobe = view.project(np.array((side * 0.88, 0.27, -0.06)))[0]
+        canvas.disc(lobe, 0.062, (120, 84, 20))
+        canvas.disc(lobe, 0.044, (246, 208, 92))
+
+
+def _beard(canvas: Canvas, view: View, jaw: float, color: Color) -> None:
+    theta = np.radians(np.linspace(-180, 180, 121))
+    degrees = np.abs(np.degrees(theta))
+    height = np.interp(degrees, (0, 14, 40, 62, 74, 84, 100, 180), (0.36, 0.37, 0.44, 0.4, 0.1, -0.1, -0.1, 1.0))
+    curve = shell(theta, height, jaw, 1.05, -0.03)
+    region = cap(view, curve, view.outline(mesh(jaw, 1.06, -0.03)), over="chin")
+    if region is not None:
+        canvas.solid(region, color, 0.5, mix(color, (24, 16, 20), 0.55))
