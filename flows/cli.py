@@ -26,7 +26,7 @@ def run() -> None:
     from tasks import settings
 
     settings.load(ROOT)
-    _quiet_known_errors()
+    _one_line_for_known_errors()
     from flows.pipeline import pipeline
 
     pipeline()
@@ -63,21 +63,17 @@ def generate(
     print(f"Wrote {output}")
 
 
-def _quiet_known_errors() -> None:
-    """Keep tracebacks of expected errors off the console: their one line is printed at the end, and the UI has the rest."""
+def _one_line_for_known_errors() -> None:
+    """Let the logs say what is wrong without a traceback where the message already names the cause and the remedy."""
     import logging
 
-    import prefect.main  # noqa: F401  (sets up logging)
-    from prefect.logging.handlers import PrefectConsoleHandler
+    def shorten(log: logging.LogRecord) -> bool:
+        if log.exc_info and isinstance(log.exc_info[1], StippleError):
+            log.exc_info = None
+        return True
 
-    def unexpected(log: logging.LogRecord) -> bool:
-        error = log.exc_info[1] if log.exc_info else None
-        return not isinstance(error, StippleError)
-
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
-        for handler in logging.getLogger(name).handlers:
-            if isinstance(handler, PrefectConsoleHandler):
-                handler.addFilter(unexpected)
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(shorten)
 
 
 def main() -> None:
