@@ -45,14 +45,36 @@ class Dataset(Section):
     held_out: Share
 
 
-class Train(Section):
-    network: Literal["film", "baseline", "baseline-small"]
+class Recipe(Section):
+    """How a network is trained; `fm.training.TrainConfig` says what each number means."""
+
     steps: Count
     clouds: Count
     points: Count
+    fresh_points: bool
     learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["cosine", "constant"]
+    coupling: Literal["ot", "independent"]
+    times: Literal["stratified", "uniform", "logit-normal"]
+    times_per_cloud: Count
+    clip: Annotated[float, Field(gt=0)] | None
+    ema: Share
     condition_dropout: Share
     checkpoint_every: Count
+
+
+class Recipes(Section):
+    film: Recipe
+    baseline: Recipe
+    baseline_small: Recipe = Field(alias="baseline-small")
+
+
+class Train(Section):
+    network: Literal["film", "baseline", "baseline-small"]
+    recipes: Recipes
+
+    def recipe(self, network: str) -> Recipe:
+        return getattr(self.recipes, network.replace("-", "_"))
 
 
 class Evaluate(Section):
@@ -116,7 +138,7 @@ class Settings(BaseModel):
     profile: Profile
 
 
-def load(root: Path = Path(".")) -> Settings:
+def load(root: Path = Path()) -> Settings:
     """Read and check `params.yaml` and the profile it names under `root`."""
     params = _read(root / "params.yaml", Params)
     path = root / "profiles" / f"{params.profile}.yaml"
