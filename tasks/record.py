@@ -1,7 +1,8 @@
 """What DVC is asked, and what it is told: the only place that talks to it.
 
 A stage is described once, in dvc.yaml. `reproduce` does to one stage what `dvc repro` does, but the work itself is a
-Python call in this process instead of a command in a new one. Both doors ask the same question and leave the same record.
+Python call in this process instead of a command in a new one. Both doors ask the same question, and leave the same
+record.
 Like `dvc` itself it works on the project in the current folder.
 """
 
