@@ -26,7 +26,9 @@ def imported(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_packages_import_downwards_only(package: str) -> None:
-    wrong = {file.name: found for file in (ROOT / package).glob("*.py") if (found := imported(file) & FORBIDDEN[package])}
+    wrong = {
+        file.name: found for file in (ROOT / package).glob("*.py") if (found := imported(file) & FORBIDDEN[package])
+    }
     assert wrong == {}
 
 

@@ -1,0 +1,149 @@
+"""The ways Stipple is used, as a user uses them: real checkpoints, real Prefect and DVC, a small project of its own."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+Command = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """No server of the developer's own, no state shared with it."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "DVC_"))}
+    home = str(tmp_path_factory.mktemp("prefect"))
+    return kept | {"PATH": f"{BIN}:{kept['PATH']}", "PREFECT_HOME": home, "DVC_NO_ANALYTICS": "1"}
+
+
+@pytest.fixture(scope="module")
+def run(environment: dict[str, str]) -> Command:
+    def command(project: Path, *words: str) -> str:
+        done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    return command
+
+
+def make_project(folder: Path, run: Command, clips: int) -> Path:
+    """A clone of this repository with a few clips and a training of seconds."""
+    for name in ("dvc.yaml", ".dvcignore", "profiles", "flows", "tasks", "fm"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, folder / name)
+    (folder / "models").symlink_to(ROOT / "models")
+    (folder / "clips").mkdir()
+    for clip in sorted((ROOT / "demo" / "clips").glob("*.mp4"))[:clips]:
+        shutil.copy(clip, folder / "clips")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["input"] = "clips"
+    params["train"]["recipes"]["film"] |= {"steps": 20, "checkpoint_every": 10}
+    params["evaluate"] |= {"steps": 4, "baseline_steps": 2}
+    params["draw"]["steps"] = 4
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "init", "-q")
+    return folder
+
+
+def computed(output: str) -> dict[str, int]:
+    """How many rows each stage of a run says it computed."""
+    return {stage: int(rows) for stage, rows in re.findall(r"(\w+): .*?(\d+) computed", output)}
+
+
+def digests(project: Path) -> dict[str, str]:
+    files = sorted(path for path in (project / "data").rglob("*") if path.is_file() and path.name != ".gitignore")
+    return {str(path.relative_to(project)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def flow_project(tmp_path_factory: pytest.TempPathFactory, run: Command) -> Path:
+    """A project after its first `stipple run`."""
+    project = make_project(tmp_path_factory.mktemp("flow"), run, clips=6)
+    run(project, "stipple", "run")
+    return project
+
+
+def test_after_a_flow_run_dvc_has_nothing_to_do(flow_project: Path, run: Command) -> None:
+    assert "up to date" in run(flow_project, "dvc", "status")
+    output = run(flow_project, "dvc", "repro")
+    assert "Running stage" not in output
+
+
+def test_a_second_flow_run_computes_nothing(flow_project: Path, run: Command) -> None:
+    before = digests(flow_project)
+    output = run(flow_project, "stipple", "run")
+    assert output.count("Cached('unchanged'") == 9
+    assert computed(output) == {}
+    assert digests(flow_project) == before
+
+
+def test_a_deleted_artifact_comes_back_to_the_byte(flow_project: Path, run: Command) -> None:
+    before = digests(flow_project)
+    (flow_project / "data" / "captions.parquet").unlink()
+    shutil.rmtree(flow_project / "data" / "drawings")
+    output = run(flow_project, "stipple", "run")
+    assert computed(output) == {}
+    assert digests(flow_project) == before
+
+
+def test_dvc_repro_gives_the_same_bytes(
+    flow_project: Path, run: Command, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = make_project(tmp_path_factory.mktemp("repro"), run, clips=6)
+    run(other, "dvc", "repro")
+    assert digests(other) == digests(flow_project)
+    assert "up to date" in run(other, "dvc", "status")
+
+
+def test_a_new_clip_computes_its_own_rows_alone(flow_project: Path, run: Command, tmp_path: Path) -> None:
+    project = tmp_path / "grown"
+    shutil.copytree(flow_project, project, symlinks=True)
+    clip = sorted((ROOT / "demo" / "clips").glob("*.mp4"))[6]
+    shutil.copy(clip, project / "clips")
+    output = run(project, "stipple", "run")
+    frames = pq.read_table(project / "data" / "frames.parquet", columns=["source"])["source"].to_pylist()
+    new = frames.count(clip.name)
+    assert 0 < new < len(frames)
+    rows = computed(output)
+    assert {rows[stage] for stage in ("points", "captions")} == {new}
+    assert rows["summaries"] <= new and rows["embeddings"] <= new
+
+
+def test_generate_draws_a_text(flow_project: Path, run: Command) -> None:
+    run(flow_project, "stipple", "generate", "Front-facing, smiling expression", "--output", "face.png", "--steps", "4")
+    assert (flow_project / "face.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"profile": "cloud"}, "profile is 'cloud'"),
+        ({"input": "nowhere"}, "nowhere"),
+    ],
+)
+def test_what_cannot_run_ends_in_one_line(
+    flow_project: Path, environment: dict[str, str], tmp_path: Path, change: dict, says: str
+) -> None:
+    project = tmp_path / "broken"
+    shutil.copytree(flow_project, project, symlinks=True)
+    params = yaml.safe_load((project / "params.yaml").read_text()) | change
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    done = subprocess.run(["stipple", "run"], cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert says in done.stderr.splitlines()[-1] or any(
+        line.startswith("stipple: ") and says in line for line in done.stderr.splitlines()
+    )
+    assert digests(project) == digests(flow_project)

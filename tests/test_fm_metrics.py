@@ -1,0 +1,82 @@
+"""Metrics against their definitions, and against closed forms."""
+
+from itertools import permutations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fm
+
+
+def clouds(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_chamfer_by_its_definition():
+    x, y = clouds(0, 3, 9, 2), clouds(1, 3, 12, 2)
+    for a, b, got in zip(x, y, fm.chamfer(x, y, squared=True), strict=True):
+        there = sum(min(float((p - q).square().sum()) for q in b) for p in a) / 9
+        back = sum(min(float((p - q).square().sum()) for q in a) for p in b) / 12
+        assert float(got) == pytest.approx(there + back, rel=1e-5)
+    assert torch.allclose(fm.chamfer(x, y) ** 2, fm.chamfer(x, y, squared=True))
+
+
+def test_emd_is_the_cheapest_bijection():
+    x, y = clouds(2, 1, 6, 3), clouds(3, 1, 6, 3)
+    best = min(float((x[0, list(p)] - y[0]).norm(dim=1).mean()) for p in permutations(range(6)))
+    assert float(fm.emd(x, y)) == pytest.approx(best, rel=1e-5)
+
+
+def test_sliced_w2_of_a_shift_is_its_length_over_root_two():
+    x = clouds(4, 1, 500, 2)
+    shift = torch.tensor([3.0, -4.0])
+    assert float(fm.sliced_w2(x, x + shift)) == pytest.approx(5 / 2**0.5, rel=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), n=st.integers(1, 30), dim=st.integers(1, 4))
+def test_distances_are_symmetric_zero_on_themselves_and_blind_to_order(seed, n, dim):
+    x, y = clouds(seed, 2, n, dim), clouds(seed + 1000, 2, n, dim)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    for distance in (fm.chamfer, fm.sliced_w2, fm.emd):
+        assert torch.allclose(distance(x, y), distance(y, x), atol=1e-5)
+        assert torch.allclose(distance(x, x[:, order]), torch.zeros(2), atol=1e-5)
+        assert torch.allclose(distance(x[:, order], y), distance(x, y), atol=1e-5)
+
+
+def test_pairwise_agree_with_the_single_distances():
+    x, y = clouds(5, 3, 256, 2), clouds(6, 4, 256, 2)
+    for pairwise, single in ((fm.pairwise_chamfer, fm.chamfer), (fm.pairwise_sliced_w2, fm.sliced_w2)):
+        table = pairwise(x, y)
+        assert table.shape == (3, 4)
+        for i in range(3):
+            assert torch.allclose(table[i], single(x[i].expand(4, -1, -1), y), atol=1e-4)
+
+
+def test_sizes_may_differ_and_more_points_come_nearer():
+    truth = clouds(7, 1, 20000, 2)
+    few, many = fm.sliced_w2(clouds(8, 1, 100, 2), truth), fm.sliced_w2(clouds(9, 1, 10000, 2), truth)
+    assert float(many) < float(few) < 0.3
+
+
+def test_retrieval_counts_the_rows_that_find_themselves():
+    table = torch.tensor([[0.0, 1, 2], [1, 0.5, 0.2], [3, 3, 1]])
+    assert fm.retrieval(table) == pytest.approx(2 / 3)
+
+
+def test_bad_calls_say_what_is_allowed():
+    x = clouds(10, 2, 5, 2)
+    with pytest.raises(ValueError, match=r"shape of x is \(5, 2\), but must be \[B, N, D\]"):
+        fm.chamfer(x[0], x)
+    with pytest.raises(ValueError, match=r"at least one cloud of one point"):
+        fm.chamfer(x[:, :0], x)
+    bad = x.clone()
+    bad[1, 2, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"y\[1\] holds NaN"):
+        fm.sliced_w2(x, bad)
+    with pytest.raises(ValueError, match="number of points of x and y is"):
+        fm.emd(x, x[:, :4])
+    with pytest.raises(ValueError, match=r"shape of distances is \(2, 3\)"):
+        fm.retrieval(torch.zeros(2, 3))

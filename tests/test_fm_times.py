@@ -1,0 +1,34 @@
+"""Times: their laws, and that the generator decides them."""
+
+import pytest
+import torch
+
+from fm import times
+
+
+@pytest.mark.parametrize("name", times.TIMES)
+@pytest.mark.parametrize("n", [1, 2, 64, 1000])
+def test_times_lie_in_the_unit_interval_and_repeat(name, n):
+    first, second = (times.TIMES[name](n, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert first.shape == (n,) and bool(((first >= 0) & (first < 1)).all())
+    assert torch.equal(first, second)
+
+
+def test_stratified_puts_one_time_in_each_interval():
+    t = times.stratified(32, torch.Generator().manual_seed(0))
+    assert sorted((t * 32).long().tolist()) == list(range(32))
+    assert t.tolist() != sorted(t.tolist())
+
+
+def test_logit_normal_has_the_law_it_names():
+    t = times.logit_normal(20000, torch.Generator().manual_seed(0), mean=0.5, std=0.8)
+    z = torch.logit(t)
+    assert float(z.mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(z.std()) == pytest.approx(0.8, abs=0.01)
+
+
+def test_bad_calls_say_what_is_allowed():
+    with pytest.raises(ValueError, match="n is 0"):
+        times.uniform(0)
+    with pytest.raises(ValueError, match="std is 0"):
+        times.logit_normal(4, std=0)
