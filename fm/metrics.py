@@ -24,8 +24,13 @@ def chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
 
 
 def _nearest(x: Tensor, y: Tensor) -> Tensor:
-    distances = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = _distances(x, y)
     return distances.min(1).values.square().mean() + distances.min(0).values.square().mean()
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """Differences squared and summed: the quicker form by inner products loses half the digits of small distances."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64) -> Tensor:
@@ -81,7 +86,7 @@ def emd(x: Tensor, y: Tensor) -> Tensor:
     """
     _pairs(x, y)
     require(x.shape[1] == y.shape[1], "the number of points of x and y", [x.shape[1], y.shape[1]], "equal")
-    costs = torch.cdist(x, y).cpu().numpy()
+    costs = _distances(x, y).cpu().numpy()
     means = [float(cost[linear_sum_assignment(cost)].mean()) for cost in costs]
     return torch.tensor(means, dtype=x.dtype, device=x.device)
 
