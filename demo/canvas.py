@@ -1,4 +1,4 @@
-"""Drawing with Pillow at three times the size, reduced at the end, and the view that turns a head in space.
+"""Drawing with Pillow at twice the size, reduced at the end, and the view that turns a head in space.
 
 Space is measured in half head heights: x to the picture's right, y down, z towards the viewer, origin inside the head.
 """
@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-SUPERSAMPLING = 3
+SUPERSAMPLING = 2
 Color = tuple[int, int, int]
 
 
@@ -98,14 +98,19 @@ class Canvas:
         size = (box[2] - box[0], box[3] - box[1])
         self.image.paste(texture.resize(size, Image.Resampling.BILINEAR, box=(*part[0], *part[1])), box, mask)
         if edge is not None:
-            self.line(np.vstack((pixels, pixels[:2])), edge, 0.028)
+            self.line(np.vstack((pixels, pixels[:1])), edge, 0.028)
 
     def line(self, pixels: np.ndarray, color: Color, width: float) -> None:
         """A line with round ends, `width` in half head heights."""
-        thick = max(1, round(width * self.unit))
-        self.pen.line(self._local(pixels), fill=color, width=thick, joint="curve")
+        half = max(0.5, width * self.unit / 2)
+        along = np.empty_like(pixels)
+        along[1:-1] = pixels[2:] - pixels[:-2]
+        along[0], along[-1] = pixels[1] - pixels[0], pixels[-1] - pixels[-2]
+        length = np.sqrt((along**2).sum(1, keepdims=True))
+        aside = along[:, ::-1] / np.maximum(length, 0.3) * (-half, half)
+        self.pen.polygon(self._local(np.concatenate((pixels + aside, (pixels - aside)[::-1]))), fill=color)
         for x, y in (pixels[0] - self.origin, pixels[-1] - self.origin):
-            self.pen.ellipse((x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2), fill=color)
+            self.pen.ellipse((x - half, y - half, x + half, y + half), fill=color)
 
     def disc(self, pixel: np.ndarray, radius: float, color: Color) -> None:
         (x, y), r = pixel - self.origin, radius * self.unit

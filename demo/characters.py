@@ -136,7 +136,7 @@ def random_character(rng: np.random.Generator) -> Character:
             glasses=pick(GLASSES, (0.5, 0.25, 0.25)),
             facial_hair=pick(FACIAL_HAIR, (0.5, 0.25, 0.25)) if gender == "male" else "none",
             headwear=headwear,
-            earrings=bool(rng.random() < (0.4 if gender == "female" else 0.1)),
+            earrings=bool(style not in ("bob", "long") and rng.random() < (0.4 if gender == "female" else 0.1)),
             top_color=pick(TOP_COLORS),
         )
         if all(character.attributes != member.attributes for member in CAST):

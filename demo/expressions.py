@@ -12,8 +12,8 @@ class Face:
     Pairs of eyes and brows count from the picture's left in a front view.
     """
 
-    eye_left: float = 0.8  # opening: 0 shut, 1 wide awake, above that staring
-    eye_right: float = 0.8
+    eye_left: float = 0.88  # opening: 0 shut, 1 wide awake, above that staring
+    eye_right: float = 0.88
     eye_arc: float = -0.1  # bend of the eye's slit: 1 like a rainbow (shut for joy), below 0 hanging
     lower_lid: float = 0.75  # how far the lower lid hangs down
     lid_slant: float = 0.0  # upper lid lowered at the inner (above 0) or the outer end (below 0)
@@ -42,7 +42,7 @@ FACES = {
     ),
     "laughing": Face(
         eye_left=0.0, eye_right=0.0, eye_arc=0.75, lower_lid=0.0, brow_inner=0.1, brow_outer=0.08, brow_arch=0.13,
-        mouth_width=0.4, mouth_lift=0.1, mouth_open=0.46, mouth_y=-0.08, teeth=0.3, tongue=1.0, cheeks=1.0,
+        mouth_width=0.38, mouth_lift=0.1, mouth_open=0.37, mouth_y=-0.02, teeth=0.3, tongue=1.0, cheeks=1.0,
     ),
     "sad": Face(
         eye_left=0.55, eye_right=0.55, eye_arc=-0.2, lid_slant=-0.45, gaze=-0.25, brow_inner=0.17, brow_outer=-0.12,
@@ -57,7 +57,7 @@ FACES = {
         brow_arch=0.0, mouth_width=0.31, mouth_lift=-0.12, mouth_open=0.17, mouth_round=0.5, mouth_y=-0.1, teeth=1.0,
     ),
     "winking": Face(
-        eye_left=0.95, eye_right=0.0, eye_arc=0.0, brow_inner=0.05, brow_outer=0.1, brow_arch=0.12, brow_right=-0.2,
+        eye_left=1.0, eye_right=0.0, eye_arc=0.5, brow_inner=0.05, brow_outer=0.1, brow_arch=0.12, brow_right=-0.2,
         mouth_width=0.33, mouth_lift=0.15, mouth_slant=0.1, cheeks=0.8,
     ),
 }

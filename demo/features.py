@@ -8,7 +8,7 @@ from demo.expressions import Face
 from demo.head import on_face
 
 EYE_X, EYE_Y, EYE_HALF, EYE_HIGH = 0.335, -0.1, 0.185, 0.175
-MOUTH_Y = 0.53
+MOUTH_Y = 0.52
 WHITE, DARK, MOUTH, TONGUE = (252, 252, 250), (38, 28, 32), (98, 22, 34), (226, 98, 110)
 IRIS = {"brown": (112, 68, 36), "blue": (62, 128, 196), "green": (74, 146, 86)}
 SPAN = np.linspace(-1, 1, 25)
@@ -83,13 +83,13 @@ class Features:
         sway = np.sin(self.view.yaw)
         base = on_face(np.array(0.0), np.array(0.2), self.jaw)[2]
         wings = np.array([(s * 0.115 + 0.055 * np.cos(a), 0.245 + 0.055 * np.sin(a), base + 0.04) for s in (-1, 1) for a in CIRCLE[::4]])
-        tip = np.array([(0.085 * np.cos(a), 0.2 + 0.09 * np.sin(a), base + 0.25) for a in CIRCLE[::3]])
+        tip = np.array([(0.085 * np.cos(a), 0.2 + 0.09 * np.sin(a), base + 0.2) for a in CIRCLE[::3]])
         ridge = np.array([(0.03 * s, -0.12 + 0.06 * i, base + 0.03 + 0.028 * i) for i in range(5) for s in (-1, 1)])
         body = self.view.outline(np.vstack((wings, tip, ridge)), 72)
         canvas.solid(body, mix(self.skin, (255, 224, 205), 0.1), 0.42)
         turned = abs(sway)
-        start, end = 21, 51
-        canvas.line(body[start:end], self.ink, 0.03)
+        nod = round(9 * max(self.view.rotation[1, 2], 0) / 0.45)
+        canvas.line(body[21 + nod : 51 - nod], self.ink, 0.03)
         if turned > 0.12:
             far = body[50:70] if sway < 0 else body[3:23][::-1]
             canvas.line(far, self.ink, 0.014 + 0.022 * min(turned / 0.5, 1))
@@ -119,7 +119,7 @@ class Features:
         rim = mix(self.ink, (70, 8, 22), 0.55)
         if f.mouth_open > 0.03:
             hole = np.vstack((self.at(x, upper, 0.02), self.at(x, lower, 0.02)[::-1]))
-            canvas.line(np.vstack((hole, hole[:2])), lips, 0.1 if female else 0.075)
+            canvas.line(np.vstack((hole, hole[:1])), lips, 0.1 if female else 0.075)
             with canvas.clipped(hole) as inside:
                 inside.polygon(hole, MOUTH)
                 if f.tongue > 0.1:
@@ -128,13 +128,11 @@ class Features:
                 if f.teeth > 0.05:
                     edge = upper + (lower - upper) * f.teeth + 0.01
                     inside.polygon(np.vstack((self.at(x, upper - 0.02), self.at(x, edge)[::-1])), WHITE)
-                    if f.teeth > 0.8:
-                        if f.mouth_round > 0.2:
-                            inside.line(self.at(x, (upper + lower) / 2), (120, 96, 104), 0.02)
-                        for share in np.linspace(-0.66, 0.66, 5):
-                            i = round((share + 1) / 2 * (len(x) - 1))
-                            inside.line(self.at(x[[i, i]], np.array((upper[i], lower[i]))), (196, 186, 190), 0.012)
-            canvas.line(np.vstack((hole, hole[:2])), rim, 0.026)
+                    if f.mouth_round > 0.2 and f.teeth > 0.5:
+                        inside.line(self.at(x, (upper + lower) / 2), (112, 88, 96), 0.022)
+                        for i in (6, 12, 18):
+                            inside.line(self.at(x[[i, i]], np.array((upper[i], lower[i]))), (150, 130, 136), 0.014)
+            canvas.line(np.vstack((hole, hole[:1])), rim, 0.026)
         else:
             arch = 1 - SPAN**2
             soft = np.vstack((self.at(x * 0.86, upper - 0.05 * arch, 0.01), self.at(x * 0.86, upper + 0.095 * arch, 0.01)[::-1]))
@@ -150,7 +148,7 @@ class Features:
         if self.face.cheeks > 0.05:
             blush = mix(self.skin, (232, 84, 84), 0.6)
             for s in (-1, 1):
-                for size, strength in ((0.16, 0.18), (0.11, 0.22)):
+                for size, strength in ((0.17, 0.11), (0.135, 0.11), (0.1, 0.11)):
                     spot = self.at(s * 0.5 + size * np.cos(CIRCLE), 0.22 + 0.75 * size * np.sin(CIRCLE))
                     canvas.veil(spot, blush, strength * self.face.cheeks)
 
@@ -168,17 +166,17 @@ class Features:
         frame = (236, 224, 200) if self.dark_skin else (52, 46, 62) if self.who.glasses == "square" else (134, 70, 40)
         power = 1.0 if self.who.glasses == "round" else 0.42
         cos, sin = np.cos(CIRCLE), np.sin(CIRCLE)
-        z = 0.95
+        z = 0.93
         near = -np.sign(self.view.yaw)
         if abs(self.view.yaw) > 0.08:
             arm = np.array(((near * 0.62, -0.14, z - 0.16), (near * 0.85, -0.14, 0.3), (near * 0.9, -0.12, -0.1)))
             canvas.line(self.view.project(arm), frame, 0.05)
-        bend = 0.25
+        bend = 0.4
         for s in (-1, 1):
             x = s * 0.35 + 0.275 * np.sign(cos) * np.abs(cos) ** power
             y = -0.08 + (0.265 if power == 1 else 0.22) * np.sign(sin) * np.abs(sin) ** power
             rim = self.view.project(np.stack((x, y, z - bend * np.abs(x) ** 2), axis=-1))
             canvas.veil(rim, WHITE, 0.16)
-            canvas.line(np.vstack((rim, rim[:2])), frame, 0.046)
+            canvas.line(np.vstack((rim, rim[:1])), frame, 0.046)
         x = np.linspace(-0.085, 0.085, 7)
         canvas.line(self.view.project(np.stack((x, -0.13 - 0.03 * (1 - (x / 0.085) ** 2), np.full(7, z)), axis=-1)), frame, 0.046)

@@ -1,15 +1,16 @@
 """The head's surface in space: an egg with a jaw, on which everything else of a face is placed."""
 
+from functools import lru_cache
+
 import numpy as np
 
-WIDTH, DEPTH = 0.83, 0.86
+WIDTH, DEPTH, FRONT = 0.83, 0.86, 4.5  # FRONT: exponent of the profile from brow to chin
 
 
 def _taper(y: np.ndarray, jaw: float) -> np.ndarray:
     """Share of the full width at height y: an ellipse above, a fuller curve towards the chin below."""
-    above = np.sqrt(np.clip(1 - y**2, 0, 1))
-    below = np.clip(1 - np.clip(y, 0, 1) ** jaw, 0, 1) ** 0.5
-    return np.where(y < 0, above, below)
+    size = np.minimum(np.abs(y), 1.0)
+    return np.sqrt(1 - size ** np.where(y < 0, 2.0, jaw))
 
 
 def jaw_of(gender: str) -> float:
@@ -19,10 +20,11 @@ def jaw_of(gender: str) -> float:
 
 def on_face(x: np.ndarray, y: np.ndarray, jaw: float, lift: float = 0.0) -> np.ndarray:
     """Points [N, 3] of the face seen at (x, y) from the front, raised above the skin by `lift`."""
-    x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
-    taper = np.maximum(_taper(y, jaw), 1e-3)
-    z = DEPTH * taper * np.sqrt(np.clip(1 - (x / (WIDTH * taper)) ** 2, 0.02, 1)) + lift
-    return np.stack((x, y, z), axis=-1)
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    below = y > 0
+    width = WIDTH * np.maximum(_taper(y, jaw), np.where(below, 0.8, 0.3))
+    z = DEPTH * np.maximum(_taper(y, FRONT), np.where(below, 0.87, 0.0)) * np.sqrt(np.clip(1 - (x / width) ** 2, 0.02, 1)) + lift
+    return np.stack(np.broadcast_arrays(x, y, z), axis=-1)
 
 
 def shell(
@@ -36,15 +38,26 @@ def shell(
     own = (y + rise) / grow
     if straight_from is not None:
         own = np.minimum(own, straight_from)
-    taper = _taper(np.clip(own, -1, 1), jaw) * grow
-    return np.stack((WIDTH * taper * np.sin(theta), y, DEPTH * taper * np.cos(theta)), axis=-1)
+    own = np.clip(own, -1, 1)
+    depth = np.where(np.cos(theta) > 0, _taper(own, FRONT), _taper(own, jaw))
+    return np.stack(
+        (WIDTH * grow * _taper(own, jaw) * np.sin(theta), y, DEPTH * grow * depth * np.cos(theta)), axis=-1
+    )
 
 
-def mesh(jaw: float, grow: float = 1.0, rise: float = 0.0, bottom: float = 1.0, straight_from: float | None = None) -> np.ndarray:
-    """Points [N, 3] spread over the shell from its crown down to `bottom`."""
+@lru_cache(maxsize=64)
+def mesh(
+    jaw: float, grow: float = 1.0, rise: float = 0.0, bottom: float = 1.0, straight_from: float | None = None
+) -> np.ndarray:
+    """Points [N, 3] spread over the shell from its crown down to `bottom`; not to be written to."""
     top = -grow - rise
     low = min(bottom, grow - rise) if straight_from is None else bottom
-    y = (top + low) / 2 - (low - top) / 2 * np.cos(np.linspace(0, np.pi, 30))
-    theta = np.linspace(-np.pi, np.pi, 40, endpoint=False)
+    y = (top + low) / 2 - (low - top) / 2 * np.cos(np.linspace(0, np.pi, 28))
+    theta = np.linspace(-np.pi, np.pi, 36, endpoint=False)
     grid_theta, grid_y = np.meshgrid(theta, y)
     return shell(grid_theta.ravel(), grid_y.ravel(), jaw, grow, rise, straight_from)
+
+
+def with_jaw_dropped(points: np.ndarray, drop: float) -> np.ndarray:
+    """The points [N, 3] with the chin lowered by `drop`, as a mouth's opening does."""
+    return points + np.array((0, drop, 0)) * np.clip((points[:, 1:2] - 0.3) / 0.7, 0, None) ** 1.5

@@ -4,6 +4,8 @@ Every part is placed in space on one head, turned, and painted from back to fron
 the cheeks, hides the far ear and lets hair cover what it should.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image
 
@@ -12,7 +14,7 @@ from demo.characters import Character, Pose
 from demo.expressions import Face, face_of
 from demo.features import Features
 from demo.hair import Hair, cap
-from demo.head import jaw_of, mesh, shell
+from demo.head import jaw_of, mesh, shell, with_jaw_dropped
 
 BACKGROUND = (233, 237, 243)
 SKIN: dict[str, Color] = {
@@ -27,13 +29,13 @@ TOP: dict[str, Color] = {
     "red": (206, 62, 62), "orange": (238, 142, 56), "yellow": (244, 204, 72), "green": (72, 162, 104),
     "blue": (70, 118, 206), "purple": (138, 92, 190), "white": (248, 248, 248), "black": (58, 58, 66),
 }
-YAW, PITCH = np.radians(48.0), np.radians(30.0)
+YAW, UP, DOWN = np.radians((48.0, 30.0, 27.0))
 
 
 def draw(character: Character, pose: Pose, side: int = 256) -> Image.Image:
     """An RGB picture of `side` x `side` pixels on a plain light ground; the same arguments give the same bytes."""
     size = side * SUPERSAMPLING
-    view = View(YAW * pose.yaw, PITCH * pose.pitch, side)
+    view = View(YAW * pose.yaw, (UP if pose.pitch > 0 else DOWN) * pose.pitch, side)
     canvas = Canvas(Image.new("RGB", (size, size), BACKGROUND), view.unit)
     skin, top = SKIN[character.skin], TOP[character.top_color]
     jaw = jaw_of(character.gender)
@@ -42,18 +44,21 @@ def draw(character: Character, pose: Pose, side: int = 256) -> Image.Image:
 
     hair.behind(canvas)
     _body(canvas, view, skin, top, features.ink)
-    for side_of_head in (-1, 1):
-        if side_of_head * view.yaw > -0.1:
-            _ear(canvas, view, side_of_head, skin, features.ink, character)
-    outline = view.outline(mesh(jaw))
+    ears = () if character.hair_style in ("bob", "long") else (-1, 1)
+    for ear in ears:
+        if ear * view.yaw > -0.1:
+            _ear(canvas, view, ear, skin, features.ink)
+    drop = 0.36 * features.face.mouth_open
+    outline = view.outline(with_jaw_dropped(mesh(jaw), drop))
     canvas.solid(outline, skin, 0.5, features.ink)
-    for side_of_head in (-1, 1):
-        if side_of_head * view.yaw <= -0.1:
-            _ear(canvas, view, side_of_head, skin, features.ink, character)
+    for ear in ears:
+        if ear * view.yaw <= -0.1:
+            _ear(canvas, view, ear, skin, features.ink)
     features.cheeks(canvas)
     if character.facial_hair == "beard":
-        _beard(canvas, view, jaw, HAIR[character.hair_color])
-    features.mouth(canvas)
+        _beard(canvas, view, jaw, drop, HAIR[character.hair_color])
+    with canvas.clipped(outline) as inside:
+        features.mouth(inside)
     if character.facial_hair != "none":
         features.moustache(canvas)
     for side_of_face in (-1, 1):
@@ -62,14 +67,14 @@ def draw(character: Character, pose: Pose, side: int = 256) -> Image.Image:
     features.nose(canvas)
     features.glasses(canvas)
     hair.front(canvas)
+    if character.earrings:
+        _earrings(canvas, view)
     return canvas.image.reduce(SUPERSAMPLING)
 
 
 def _winking_the_near_eye(face: Face, pose: Pose) -> Face:
     if pose.expression != "winking" or pose.yaw < 0.25:
         return face
-    from dataclasses import replace
-
     return replace(face, eye_left=face.eye_right, eye_right=face.eye_left)
 
 
@@ -85,30 +90,34 @@ def _body(canvas: Canvas, view: View, skin: Color, top: Color, ink: Color) -> No
     canvas.solid(flat(neck), mix(skin, (90, 40, 30), 0.16), 0.4, ink)
 
 
-def _ear(canvas: Canvas, view: View, side: int, skin: Color, ink: Color, character: Character) -> None:
+def _ear(canvas: Canvas, view: View, side: int, skin: Color, ink: Color) -> None:
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    out, deep = 0.1 * side, 0.15
+    out, deep = 0.15 * side, 0.16
 
     def ring(scale: float) -> np.ndarray:
         return view.project(np.stack((
             side * 0.83 + out * (0.5 + 0.5 * np.cos(angle)) * scale,
-            0.03 + 0.2 * np.sin(angle) * scale,
+            0.03 + 0.22 * np.sin(angle) * scale,
             -0.08 - deep * np.cos(angle) * scale,
         ), axis=-1))
 
     canvas.solid(ring(1.0), mix(skin, (220, 110, 90), 0.08), 0.4, ink)
     canvas.line(ring(0.55)[14:24], ink, 0.022)
-    if character.earrings:
-        lobe = view.project(np.array((side * 0.88, 0.27, -0.06)))[0]
-        canvas.disc(lobe, 0.062, (120, 84, 20))
-        canvas.disc(lobe, 0.044, (246, 208, 92))
 
 
-def _beard(canvas: Canvas, view: View, jaw: float, color: Color) -> None:
+def _earrings(canvas: Canvas, view: View) -> None:
+    for side in (-1, 1):
+        if side * view.yaw < 0.25:
+            lobe = view.project(np.array((side * 0.91, 0.3, -0.06)))[0]
+            canvas.disc(lobe, 0.075, (120, 84, 20))
+            canvas.disc(lobe, 0.052, (246, 208, 92))
+
+
+def _beard(canvas: Canvas, view: View, jaw: float, drop: float, color: Color) -> None:
     theta = np.radians(np.linspace(-180, 180, 121))
     degrees = np.abs(np.degrees(theta))
     height = np.interp(degrees, (0, 14, 40, 62, 74, 84, 100, 180), (0.36, 0.37, 0.44, 0.4, 0.1, -0.1, -0.1, 1.0))
     curve = shell(theta, height, jaw, 1.05, -0.03)
-    region = cap(view, curve, view.outline(mesh(jaw, 1.06, -0.03)), over="chin")
+    region = cap(view, curve, view.outline(with_jaw_dropped(mesh(jaw, 1.06, -0.03), drop)), over="chin")
     if region is not None:
         canvas.solid(region, color, 0.5, mix(color, (24, 16, 20), 0.55))
