@@ -57,7 +57,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         width=pa.int32(),
         height=pa.int32(),
         sha256=pa.string(),
-        dhash=pa.uint64(),
+        near_duplicates=pa.int32(),
         image=_IMAGE,
         row_key=pa.string(),
     ),
@@ -84,7 +84,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes `path`'s place, whole and synced, once the block ends well; if it does not, nothing is left."""
+    """Open a file that takes `path`'s place, whole and synced, when the block ends well; else nothing is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

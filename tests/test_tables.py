@@ -86,8 +86,8 @@ def test_a_damaged_table_says_what_to_do(tmp_path):
     with pytest.raises(StippleError, match="remove it and run `stipple stage captions`"):
         list(tables.read(path))
     tables.write(path, tables.SCHEMAS["captions"], [{"frame_id": "a"}])
-    with pytest.raises(StippleError, match="no column dhash"):
-        list(tables.read(path, columns=["frame_id", "dhash"]))
+    with pytest.raises(StippleError, match="no column hash"):
+        list(tables.read(path, columns=["frame_id", "hash"]))
 
 
 def test_quarantine_names_stage_and_reason_and_is_written_even_when_empty(tmp_path):
