@@ -1,0 +1,151 @@
+"""Which checkpoint exactly: hub name or local folder, pinned revision, and the string that names it in row keys.
+
+A hub model is pinned by its commit. A local folder is pinned by the digest of its files, checked before it is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import logging
+import os
+import re
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import yaml
+
+from tasks.errors import StippleError
+from tasks.settings import Checkpoint
+
+log = logging.getLogger("stipple.checkpoints")
+_torchvision_operators: list[torch.library.Library] = []
+
+
+@lru_cache(maxsize=1)
+def transformers() -> ModuleType:
+    """The transformers library. Import it through here: it needs a torchvision that imports.
+
+    A torchvision built for CUDA beside a CPU-only torch finds its compiled operators missing and refuses to import, and
+    with it every model of transformers. Only their schemas are needed; this declares them, and only in that case.
+    """
+    if importlib.util.find_spec("torchvision") is not None:
+        try:
+            importlib.import_module("torchvision")
+        except RuntimeError as error:
+            if "torchvision::nms" not in str(error):
+                raise
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
+            library = torch.library.Library("torchvision", "FRAGMENT")  # its declarations live as long as it does
+            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            _torchvision_operators.append(library)
+            importlib.import_module("torchvision")
+    module = importlib.import_module("transformers")
+    module.utils.logging.disable_progress_bar()
+    return module
+
+
+@dataclass(frozen=True)
+class Located:
+    """What `from_pretrained` needs to find exactly one checkpoint: a folder, or a hub name with its commit."""
+
+    name: str
+    revision: str | None  # commit, None for a folder
+    digest: str  # "sha256:…" of a folder, the commit of a hub model
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments for every `from_pretrained`: this revision, and never code from the checkpoint."""
+        pin = {} if self.revision is None else {"revision": self.revision}
+        return {"pretrained_model_name_or_path": self.name, "trust_remote_code": False, **pin}
+
+
+def locate(checkpoint: Checkpoint, root: Path = Path()) -> Located:
+    """Find the checkpoint and check its pin: a folder against its digest, a hub branch resolved to today's commit."""
+    folder = root / checkpoint.model
+    if folder.is_dir():
+        digest = folder_digest(folder)
+        if checkpoint.revision not in (None, digest):
+            raise StippleError(
+                f"{folder}: its files have the digest {digest}, but the profile pins {checkpoint.revision}; "
+                f"restore the folder with git, or write the new digest into the profile if the change is meant"
+            )
+        return Located(str(folder), None, digest)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint.model) or (checkpoint.revision or "").startswith("sha256:"):
+        raise StippleError(f"{folder} is missing; restore it with git (`make demo-models` trains the demo's own)")
+    if checkpoint.revision is None:
+        raise StippleError(
+            f"{checkpoint.model} comes from the hub, and the profile gives no revision; write its commit"
+        )
+    commit = checkpoint.revision if is_commit(checkpoint.revision) else _resolve(checkpoint.model, checkpoint.revision)
+    return Located(checkpoint.model, commit, commit)
+
+
+def identity(checkpoint: Checkpoint, root: Path = Path()) -> str:
+    """What a row key needs to know of a checkpoint: content, precision, quantization. Not where it lies."""
+    found = locate(checkpoint, root)
+    name = found.digest if found.revision is None else f"{found.name}@{found.digest}"
+    return f"{name} {checkpoint.dtype} {getattr(checkpoint, 'quantization', None) or 'unquantized'}"
+
+
+def is_commit(revision: str) -> bool:
+    """Whether `revision` is a full commit hash, which never moves, and not a branch or a tag."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
+@lru_cache
+def _resolve(model: str, revision: str) -> str:
+    """The commit that a branch of a hub model points to: asked of the hub, or of the local cache when offline."""
+    try:
+        path = transformers().utils.cached_file(model, "config.json", revision=revision)
+        commit = transformers().utils.hub.extract_commit_hash(path, None)
+    except OSError as error:
+        raise unreachable(model, error) from None
+    log.warning("%s: revision %r is no pin; today it is %s: write that into the profile", model, revision, commit)
+    return commit
+
+
+def unreachable(model: str, error: Exception) -> StippleError:
+    """The error for a checkpoint that cannot be fetched or read."""
+    reason = " ".join(str(error).split())[:200]
+    return StippleError(
+        f"{model} cannot be loaded ({type(error).__name__}: {reason}); if it has to come from the hub, go online once, "
+        f"or choose a profile whose models are here, such as `profile: demo` in params.yaml"
+    )
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over names and contents of a checkpoint's files; its model card (*.md) and hidden files do not count."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".md" and p.name[0] != ".")
+    stats = tuple((p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
+    return _folder_digest(folder, stats)
+
+
+@lru_cache
+def _folder_digest(folder: Path, stats: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _, _ in stats:
+        with (folder / name).open("rb") as file:
+            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def card(checkpoint: Checkpoint, root: Path = Path()) -> dict[str, Any]:
+    """The metadata at the head of a local checkpoint's model card, {} where there is none."""
+    path = root / checkpoint.model / "README.md"
+    parts = path.read_text(encoding="utf-8").split("---\n", 2) if path.is_file() else []
+    return (yaml.safe_load(parts[1]) or {}) if len(parts) == 3 and not parts[0] else {}
+
+
+def device() -> torch.device:
+    """The accelerator that is here, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
