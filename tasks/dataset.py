@@ -1,0 +1,147 @@
+"""Stage `dataset`: points, summaries and embeddings joined by frame into `data/train_data.pt`, split by source clip.
+
+The split is by clip and not by frame: neighbouring frames are near-copies of each other, and a random split would leak.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks import checkpoints, density, files, tables
+from tasks.errors import StippleError
+from tasks.rows import Previous, no_previous
+from tasks.settings import Settings
+
+VERSION = 1
+OUTPUT, REPORT = Path("data/train_data.pt"), Path("data/dataset.json")
+TRAIN, HELD_OUT = "train", "held_out"
+
+
+def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> dict[str, Any]:
+    """Write the training data and a report of it.
+
+    A frame that one table has and another lacks (its stage refused it) goes to this stage's quarantine.
+    """
+    embedder = settings.profile.embedder
+    summaries = _column(root, "summaries", "summary")
+    embeddings = _column(root, "embeddings", "embedding")
+    frame_ids, clouds, maps, refused = [], [], [], []
+    for row in tables.read(root / "data" / "points.parquet", ["frame_id", "weights", "points"]):
+        frame_id = row["frame_id"]
+        missing = [name for name, table in (("summary", summaries), ("embedding", embeddings)) if frame_id not in table]
+        if missing:
+            refused.append(_refusal(frame_id, missing))
+            continue
+        frame_ids.append(frame_id)
+        clouds.append(_cloud(row, settings.params.points.num_points))
+        maps.append(row["weights"]["bytes"])
+    drawn = {*frame_ids, *(entry["frame_id"] for entry in refused)}
+    refused += [_refusal(frame_id, ["points"]) for frame_id in {**summaries, **embeddings} if frame_id not in drawn]
+    if not frame_ids:
+        raise StippleError(
+            "no frame has points, a summary and an embedding, so there is nothing to train on; "
+            "data/quarantine/*.parquet say why frames were refused"
+        )
+
+    held_out = held_out_clips(map(clip_of, frame_ids), settings.params.dataset.held_out)
+    split = [HELD_OUT if clip_of(frame_id) in held_out else TRAIN for frame_id in frame_ids]
+    content = serialized(
+        {
+            "image_paths": frame_ids,
+            "embeddings": torch.from_numpy(np.stack([embeddings[frame_id] for frame_id in frame_ids])),
+            "point_clouds": torch.stack(clouds),
+            "model": embedder.model,
+            "num_points": settings.params.points.num_points,
+            "num_samples": len(frame_ids),
+            "frame_ids": frame_ids,
+            "summaries": [summaries[frame_id] for frame_id in frame_ids],
+            "split": split,
+            "embedder": embedder.model_dump() | {"revision": checkpoints.locate(embedder, root).digest},
+            "density": density.density(maps),
+        }
+    )
+    counts = {
+        "frames": len(frame_ids),
+        "clips": len(set(map(clip_of, frame_ids))),
+        "held_out_frames": split.count(HELD_OUT),
+        "held_out_clips": len(held_out),
+        "distinct_summaries": len({summaries[frame_id] for frame_id in frame_ids}),
+        "quarantined": tables.write_quarantine(root, "dataset", refused),
+    }
+    files.write(root / OUTPUT, content)
+    report = {**counts, "held_out": sorted(held_out), "sha256": hashlib.sha256(content).hexdigest()}
+    files.write(root / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    return counts
+
+
+def load(root: Path) -> dict[str, Any]:
+    """The training data, read without unpickling code."""
+    path = root / OUTPUT
+    try:
+        return torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        raise StippleError(f"{path} is missing; run `stipple stage dataset` first, or `dvc pull`") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise StippleError(f"{path} cannot be read ({reason}); remove it and run `stipple stage dataset`") from None
+
+
+def rows_of(data: dict[str, Any], split: str) -> Tensor:
+    """Indices [M] of the frames on one side of the split."""
+    return torch.tensor([i for i, side in enumerate(data["split"]) if side == split])
+
+
+def clip_of(frame_id: str) -> str:
+    """The source of a frame: "clip.mp4/000042" → "clip.mp4"."""
+    return frame_id.rpartition("/")[0]
+
+
+def held_out_clips(clips: Iterable[str], share: float) -> set[str]:
+    """The clips kept away from training: those whose path hashes below `share`, and always one at least on each side.
+
+    Whether a clip is held out depends on its own path alone, so adding clips moves none from one side to the other
+    (unless a side would be empty without it).
+    """
+    place = {clip: int.from_bytes(hashlib.sha256(clip.encode()).digest()[:8]) / 2**64 for clip in clips}
+    if len(place) < 2:
+        raise StippleError(
+            f"only one clip ({', '.join(place)!r}) is usable, but the split needs 2 or more: one to train on and one "
+            "held out; add clips or pictures to the input folder"
+        )
+    ranked = sorted(place, key=place.__getitem__)
+    below = sum(value < share for value in place.values())
+    return set(ranked[: min(max(below, 1), len(ranked) - 1)])
+
+
+def serialized(data: Any) -> bytes:
+    """What `torch.save` writes, the same bytes for the same data (to a path, it would put the file's name inside)."""
+    buffer = io.BytesIO()
+    torch.save(data, buffer)
+    return buffer.getvalue()
+
+
+def _column(root: Path, table: str, column: str) -> dict[str, Any]:
+    rows = tables.read(root / "data" / f"{table}.parquet", ["frame_id", column])
+    return {row["frame_id"]: row[column] for row in rows}
+
+
+def _cloud(row: dict[str, Any], num_points: int) -> Tensor:
+    if len(row["points"]) != num_points:
+        raise StippleError(
+            f"data/points.parquet holds clouds of {len(row['points'])} points, but params.yaml says "
+            f"points.num_points: {num_points}; run `stipple stage points`"
+        )
+    return torch.from_numpy(np.array(row["points"], dtype=np.float32))
+
+
+def _refusal(frame_id: str, missing: list[str]) -> dict[str, str]:
+    return {"source": clip_of(frame_id), "frame_id": frame_id, "reason": f"it has no {' and no '.join(missing)}"}

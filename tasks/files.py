@@ -1,0 +1,24 @@
+"""Whole files, and folders of them, written so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tasks.tables import replacing
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Put `content` in `path`'s place."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes | str]) -> None:
+    """Make `folder` hold `files` (name → content) and no other file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write(folder / name, content)
+    for path in folder.iterdir():
+        if path.name not in files and path.is_file():
+            path.unlink()

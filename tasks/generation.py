@@ -1,0 +1,130 @@
+"""A trained model draws texts: load it, embed the words with the embedder it was trained with, carry noise to a cloud.
+
+`write` is what `stipple generate` calls. Imports that cost seconds happen where they are needed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fm import networks, solvers
+from tasks import drawings, files
+from tasks.errors import StippleError
+from tasks.settings import Checkpoint
+
+if TYPE_CHECKING:
+    from tasks.models import Embedder
+
+MODEL = Path("data/model.safetensors")
+GIF_FRAMES = 48
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained velocity network and its card: everything in model.json (network, embedder, points, training)."""
+
+    network: networks.Conditioned
+    card: dict[str, Any]
+
+
+def load(path: Path) -> Model:
+    """Read `path` (safetensors) and the card beside it (same name, .json)."""
+    card_path = path.with_suffix(".json")
+    for part in (path, card_path):
+        if not part.is_file():
+            raise StippleError(f"{part} is missing; `stipple run` trains a model, or `dvc pull` fetches one")
+    try:
+        card = json.loads(card_path.read_text())
+        network = networks.build(card["network"])
+        network.load_state_dict(load_file(path))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise StippleError(f"{path} and {card_path} make no model ({reason}); run `stipple stage train`") from None
+    return Model(network.eval(), card)
+
+
+def embedder_of(model: Model, root: Path) -> Embedder:
+    """The embedder whose conditions the model was trained on."""
+    from tasks import models
+
+    return models.load_embedder(Checkpoint.model_validate(model.card["embedder"]), root)
+
+
+def embed(texts: Sequence[str], embedder: Embedder) -> Tensor:
+    """Conditions [N, C] of `texts`, none of which may be longer than the embedder reads."""
+    for text in texts:
+        if not text.strip():
+            raise StippleError("the text is empty; say what to draw, for example: Front-facing, smiling expression")
+        if (tokens := embedder.count_tokens(text)) > embedder.max_tokens:
+            raise StippleError(
+                f"the text takes {tokens} tokens, but the embedder reads at most {embedder.max_tokens}; "
+                f"shorten it: {text[:60]!r}…"
+            )
+    return torch.from_numpy(embedder(list(texts)))
+
+
+def draw(
+    model: Model, conditions: Tensor, *, steps: int, guidance: float, seed: int, points: int, trajectory: bool = False
+) -> Tensor:
+    """One cloud for each row of `conditions` [N, C]: [N, points, 2], or with `trajectory` [steps + 1, N, points, 2].
+
+    All start from the same noise, so a cloud does not depend on what else is drawn beside it.
+    """
+    noise = torch.randn(points, model.network.dim, generator=torch.Generator().manual_seed(seed))
+    x0 = noise.expand(len(conditions), -1, -1)
+    solution = solvers.sample(
+        model.network, conditions, points, steps=steps, guidance=guidance, x0=x0, trajectory=trajectory
+    )
+    return solution.trajectory if trajectory else solution.x
+
+
+def generate(
+    text: str, root: Path, *, steps: int, guidance: float, seed: int, points: int, model: Path = MODEL
+) -> np.ndarray:
+    """`text` as a cloud, float32 [points, 2] in [-3, 3], x right and y down."""
+    return path_of(text, root, steps=steps, guidance=guidance, seed=seed, points=points, model=model)[-1]
+
+
+def path_of(
+    text: str, root: Path, *, steps: int, guidance: float, seed: int, points: int, model: Path = MODEL
+) -> np.ndarray:
+    """The way from noise to the cloud of `text`: float32 [steps + 1, points, 2]."""
+    loaded = load(root / model)
+    condition = embed([text], embedder_of(loaded, root))
+    path = draw(loaded, condition, steps=steps, guidance=guidance, seed=seed, points=points, trajectory=True)
+    return path[:, 0].numpy()
+
+
+def write(
+    text: str,
+    root: Path,
+    output: Path,
+    *,
+    steps: int,
+    guidance: float,
+    seed: int,
+    points: int,
+    model: Path = MODEL,
+    npy: Path | None = None,
+    gif: Path | None = None,
+) -> None:
+    """Draw `text` to a PNG, and if asked its points to .npy and its way from noise to an animated GIF."""
+    path = path_of(text, root, steps=steps, guidance=guidance, seed=seed, points=points, model=model)
+    files.write(output, drawings.png(drawings.picture(path[-1])))
+    if npy is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, path[-1])
+        files.write(npy, buffer.getvalue())
+    if gif is not None:
+        shown = np.unique(np.linspace(0, steps, min(steps + 1, GIF_FRAMES)).round().astype(int))
+        files.write(gif, drawings.gif(path[shown]))
