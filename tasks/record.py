@@ -13,6 +13,7 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
+from dvc.dependency.base import DependencyDoesNotExistError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
@@ -95,8 +96,10 @@ def _question(stage: PipelineStage) -> dict[str, str]:
     """What determines the stage's result: its command, and the digests and values of its deps and params."""
     try:
         stage.save_deps()
-    except DvcException as error:
-        raise StippleError(f"stage {stage.name}: {error}") from None
+    except DependencyDoesNotExistError as error:
+        raise StippleError(f"{stage.name}: {error}; check `input` in params.yaml, or run the earlier stages") from None
+    except (DvcException, OSError) as error:
+        raise StippleError(f"{stage.name}: its inputs cannot be read: {error}") from None
     return {"command": str(stage.cmd)} | {str(dep): repr(dep.hash_info.value) for dep in stage.deps}
 
 
