@@ -54,5 +54,3 @@ def test_every_module_of_tasks_is_a_dependency_of_a_stage_or_serves_them_all() -
     serving = {"__init__", "errors", "settings", "tables", "files", "rows", "checkpoints", "record"}
     modules = {f"tasks/{path.name}" for path in (ROOT / "tasks").glob("*.py")}
     assert named | {f"tasks/{name}.py" for name in serving} == modules
-        f"tasks/{p.name}" for p in (ROOT / "tasks").glob("*.py")
-    }
