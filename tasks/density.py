@@ -21,7 +21,7 @@ def density(maps: Iterable[bytes]) -> dict[str, Tensor]:
     """Greyscale PNGs, one per frame and at most 256 pixels a side, as flat tensors over all their non-black pixels P.
 
     `pixels` uint8 [P, 2] (column, row), `cumulative` int64 [P] (running sum of brightness over all frames),
-    `starts` int64 [N + 1] (`cumulative` before each frame, then the total), `sizes` uint8 [N, 2] (width and height - 1).
+    `starts` int64 [N + 1] (`cumulative` before each frame, then in all), `sizes` uint8 [N, 2] (width and height - 1).
     """
     pixels, cumulative, starts, sizes = [], [], [0], []
     for png in maps:

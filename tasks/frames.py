@@ -1,0 +1,208 @@
+"""Stage `frames`: the kept frames of every video and picture in the input folder, in `data/frames.parquet`.
+
+A file whose content was decoded before is not decoded again: its rows come from the earlier table. New files are
+decoded in batches, each into a small table under `.stipple/frames`, so a killed run keeps the batches it had. The
+stage's table is put together from both, in the order of names, with one row group in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from functools import partial
+from io import BytesIO
+from itertools import groupby, pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from tqdm.auto import tqdm
+
+from tasks import media, rows, tables
+from tasks.errors import Refused, StippleError
+from tasks.rows import MapBatches, Previous, no_previous
+from tasks.settings import Settings
+from tasks.sources import Source, scan
+from tasks.tables import Row
+
+VERSION = 1
+TABLE = Path("data/frames.parquet")
+DECODED = Path(".stipple/frames")
+BATCH_FILES, BATCH_BYTES = 32, 64 << 20
+DECODED_SCHEMA = tables.SCHEMAS["frames"].append(pa.field("reason", pa.string()))
+
+log = logging.getLogger("stipple.frames")
+
+
+def run(
+    settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
+) -> dict[str, Any]:
+    """Write the frames, and the quarantine of files, or of the damaged rest of files, that could not be decoded."""
+    params = settings.params.frames
+    folder = root / settings.params.input
+    key_of = partial(rows.key, stage="frames", version=VERSION, **params.model_dump())
+    sources, ignored = scan(folder, lambda digest: key_of(content=digest))
+    earlier = Earlier([root / TABLE, previous(str(TABLE))])
+    new = [source for source in sources if source.reason is None and source.key not in earlier]
+    decoded = _decode_all(new, root / DECODED, params.model_dump(), map_batches)
+
+    refusals: list[Row] = []
+    counts = {"sources": len(sources), "ignored_files": ignored, "near_duplicates": 0, "computed": 0, "reused": 0}
+    used = lost = 0
+
+    def kept() -> Iterator[Row]:
+        nonlocal used, lost
+        fresh = groupby((row for part in decoded for row in tables.read(part)), key=itemgetter("source"))
+        for source in sources:
+            if source.reason is not None:
+                refusals.append({"source": source.name, "reason": source.reason})
+                lost += 1
+                continue
+            whence = "reused" if source.key in earlier else "computed"
+            before = counts[whence]
+            for row in earlier.rows(source) if whence == "reused" else next(fresh)[1]:
+                if reason := row.pop("reason", None):
+                    refusals.append({"source": source.name, "reason": reason})
+                    continue
+                counts[whence] += 1
+                counts["near_duplicates"] += row["near_duplicates"]
+                yield row
+            used += counts[whence] > before
+            lost += counts[whence] == before
+        tables.write_quarantine(root, "frames", refusals)
+        if not used:
+            first = refusals[0]
+            raise StippleError(
+                f"{folder}: none of its {len(sources)} files can be used; the first, {first['source']!r}, "
+                f"{first['reason']}; data/quarantine/frames.parquet has them all"
+            )
+
+    written = tables.write(root / TABLE, tables.SCHEMAS["frames"], kept())
+    tables.check_balance("frames", len(sources), used, lost)
+    shutil.rmtree(root / DECODED, ignore_errors=True)
+    return {"rows": written, **counts, "quarantined": len(refusals)}
+
+
+class Earlier:
+    """The rows of earlier versions of the table by row key, of sources that were decoded to their end."""
+
+    def __init__(self, paths: Iterable[Path | None]) -> None:
+        self._spans: dict[str, tuple[Path, int, int]] = {}
+        self._group: tuple[Path, int, pa.Table] | None = None
+        for path in paths:
+            if path is not None and path.is_file():
+                try:
+                    self._index(path)
+                except (StippleError, pa.ArrowException, OSError) as error:
+                    log.warning("%s cannot be reused, so its files are decoded again: %s", path, error)
+
+    def _index(self, path: Path) -> None:
+        if not pq.read_schema(path).equals(tables.SCHEMAS["frames"]):
+            raise StippleError("it has other columns")
+        start = 0
+        for _, group in groupby(tables.read(path, ["source", "row_key"], 4096), key=itemgetter("source")):
+            keys = [row["row_key"] for row in group]
+            if keys[-1] is not None:  # the last row of a source that broke off has none
+                self._spans.setdefault(keys[-1], (path, start, start + len(keys)))
+            start += len(keys)
+
+    def __contains__(self, key: str | None) -> bool:
+        return key in self._spans
+
+    def rows(self, source: Source) -> Iterator[Row]:
+        path, start, stop = self._spans[source.key]
+        with pq.ParquetFile(path) as table:
+            ends = np.cumsum([table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)])
+            for group, (low, high) in enumerate(pairwise([0, *ends.tolist()])):
+                if low < stop and start < high:
+                    if self._group is None or self._group[:2] != (path, group):
+                        self._group = (path, group, table.read_row_group(group))
+                    few = self._group[2].slice(max(start - low, 0), min(stop, high) - max(start, low))
+                    for row in few.to_pylist():
+                        yield row | _identity(source.name, row["frame_index"], row["image"]["bytes"])
+
+
+def _decode_all(new: list[Source], folder: Path, params: dict[str, Any], map_batches: MapBatches) -> list[Path]:
+    """Decode `new` in batches; return the tables of the batches, which hold the sources in their order."""
+    batches = list(_batches(new))
+    parts = [folder / f"{rows.key(batch=[[s.name, s.key] for s in batch])}.parquet" for batch in batches]
+    todo = [(str(part), batch) for part, batch in zip(parts, batches, strict=True) if not part.exists()]
+    with tqdm(total=len(new), desc="frames", unit="file", disable=None) as bar:
+        bar.update(len(new) - sum(len(batch) for _, batch in todo))
+        for done in map_batches(partial(decode, params=params), todo):
+            bar.update(done)
+    return parts
+
+
+def _batches(sources: list[Source]) -> Iterator[list[Source]]:
+    batch: list[Source] = []
+    for source in sources:
+        batch.append(source)
+        if len(batch) >= BATCH_FILES or sum(s.size for s in batch) >= BATCH_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def decode(batch: tuple[str, list[Source]], params: dict[str, Any]) -> int:
+    """Decode a batch of sources into the table it names: frames, and `reason` rows where a source breaks off."""
+    part, sources = batch
+    tables.write(Path(part), DECODED_SCHEMA, (row for source in sources for row in decode_source(source, **params)))
+    return len(sources)
+
+
+def decode_source(
+    source: Source, every: int, max_side: int, near_duplicate_distance: int, drop_near_duplicates: bool
+) -> Iterator[Row]:
+    """The rows of one source. A near-duplicate is counted in its own row, or if dropped in the row it resembles."""
+    last: Row | None = None
+    last_hash = 0
+    try:
+        for picture in media.pictures(Path(source.path), every, max_side):
+            look = dhash(picture.image)
+            near = last is not None and (look ^ last_hash).bit_count() <= near_duplicate_distance
+            if near and drop_near_duplicates:
+                last["near_duplicates"] += 1
+                continue
+            if last is not None:
+                yield last
+            last, last_hash = _row(source, picture) | {"near_duplicates": int(near)}, look
+    except Refused as refused:
+        if last is not None:
+            yield last | {"row_key": None}
+        yield {"source": source.name, "reason": str(refused)}
+    else:
+        yield last
+
+
+def _row(source: Source, picture: media.Picture) -> Row:
+    buffer = BytesIO()
+    # Lossless costs five times the bytes; full chroma and quality 95 leave no ringing for the points to follow.
+    picture.image.save(buffer, "jpeg", quality=95, subsampling="4:4:4")
+    return {
+        **_identity(source.name, picture.index, buffer.getvalue()),
+        "frame_index": picture.index,
+        "timestamp_s": picture.timestamp_s,
+        "width": picture.image.width,
+        "height": picture.image.height,
+        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "row_key": source.key,
+    }
+
+
+def _identity(name: str, index: int, content: bytes) -> Row:
+    frame_id = f"{name}/{index:06d}"
+    return {"frame_id": frame_id, "source": name, "image": {"bytes": content, "path": f"{frame_id}.jpg"}}
+
+
+def dhash(image: Image.Image) -> int:
+    """64-bit difference hash: is each cell of an 8 × 8 grid darker than its right neighbour? (Krawetz 2013)"""
+    cells = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX))
+    return int.from_bytes(np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes())
