@@ -112,7 +112,7 @@ class Embedder:
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [N, D], rows of length 1. A text of more tokens than the model has positions is Refused, not cut."""
-        inputs = self.tokenizer(list(texts), padding=True, return_tensors="pt")
+        inputs = self.tokenizer(list(texts), padding=True, split_special_tokens=True, return_tensors="pt")
         if inputs["input_ids"].shape[1] > self.max_tokens:
             longest = inputs["input_ids"].shape[1]
             raise Refused(f"its summary has {longest} tokens, and the embedder reads at most {self.max_tokens}")
@@ -143,8 +143,8 @@ def load_tokenizer(checkpoint: settings.Checkpoint, root: Path = Path()) -> Any:
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:
-    """Tokens of `text`, specials included."""
-    return len(tokenizer(text)["input_ids"])
+    """Tokens of `text`, begin and end included; a marker that is written in the text counts as the text it is."""
+    return len(tokenizer(text, split_special_tokens=True)["input_ids"])
 
 
 def square(picture: Image.Image, side: int, fill: tuple[int, ...]) -> Image.Image:

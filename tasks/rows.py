@@ -154,7 +154,7 @@ def compute(
     computed = reused = 0
     refilled = False
 
-    with tqdm(total=total, desc=stage, unit="row") as bar:
+    with tqdm(total=total, desc=stage, unit="row", disable=None) as bar:
 
         def missing() -> Iterator[tuple[str, Item]]:
             nonlocal refilled, reused

@@ -98,7 +98,7 @@ def _qwen_config(tokenizer) -> dict:
     }
 
 
-def _learn(model, tokenizer, prompts: list[str], answers: list[str], steps: int, **more) -> None:
+def _learn(model, tokenizer, prompts: list[str], answers: list[str], steps: int, more=dict) -> None:
     """Teach `model` to continue each prompt with its answer and `<|im_end|>`."""
     asked = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
     said = [tokenizer(answer + "<|im_end|>", add_special_tokens=False).input_ids for answer in answers]
@@ -114,13 +114,23 @@ def _learn(model, tokenizer, prompts: list[str], answers: list[str], steps: int,
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / steps)
         optimizer.zero_grad()
-        loss = model(input_ids=ids, attention_mask=mask, labels=labels, **more).loss
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels, **more()).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if loss < 1e-2:
             return
     raise AssertionError(f"the tiny model has not learned its texts: loss {loss:.4f}")
+
+
+def _see(tower: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """What the untrained tower sees, [B, 1, C], after one pass that sets its batch norms so that colours differ."""
+    for module in tower.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        tower.train()(pixels)
+        return tower.eval()(pixels).last_hidden_state.flatten(2).permute(0, 2, 1)
 
 
 def _save_captioner(folder: Path) -> None:
@@ -152,7 +162,15 @@ def _save_captioner(folder: Path) -> None:
     chat = [{"role": "user", "content": content}]
     prompt = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
     pixels = images([picture(color) for color in CAPTIONS], return_tensors="pt").pixel_values
-    _learn(model, tokenizer, [prompt] * len(CAPTIONS), list(CAPTIONS.values()), 400, pixel_values=pixels)
+    features = _see(model.model.vision_tower, pixels)
+
+    def encoded() -> dict:
+        output = hf.modeling_outputs.BaseModelOutputWithPooling(
+            pooler_output=model.model.multi_modal_projector(features)
+        )
+        return {"mm_encoder_outputs": {"image": output}}
+
+    _learn(model, tokenizer, [prompt] * len(CAPTIONS), list(CAPTIONS.values()), 300, encoded)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 

@@ -1,0 +1,196 @@
+"""Frames → captions: what a vision-language model says about each picture, in batches."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from tasks import checkpoints, models, settings, tables
+from tasks.errors import Refused
+from tasks.rows import MapBatches, Previous, key, no_previous
+from tasks.stages import fill_table
+from tasks.tables import Row
+
+VERSION = 1
+PIXELS = 64_000_000  # a picture of more is not decoded
+
+log = logging.getLogger("stipple.captions")
+
+
+def run(
+    settings: settings.Settings,
+    root: Path,
+    *,
+    previous: Previous = no_previous,
+    map_batches: MapBatches = map,
+) -> dict[str, Any]:
+    """Write `data/captions.parquet`: one caption for each frame that the captioner can describe."""
+    captioner, prompt = settings.profile.captioner, settings.params.captions.prompt
+    path = root / "data" / "frames.parquet"
+    total = tables.count(path)
+    pictures = _Pictures(path)
+    scope = _Scope(captioner, root)
+    common = {
+        "stage": "captions",
+        "version": VERSION,
+        "model": checkpoints.identity(captioner, root),
+        "prompt": prompt,
+        "image_side": captioner.image_side,
+        "max_new_tokens": captioner.max_new_tokens,
+    }
+    words, cut = [], []
+
+    def frames() -> Iterator[Row]:
+        for number, frame in enumerate(tables.read(path, ["frame_id", "source", "sha256"], batch_size=4096)):
+            yield frame | {"number": number}
+
+    def payload(batch: list[Row]) -> list[bytes]:
+        encoded = pictures([frame["number"] for frame in batch])
+        scope.look([frame["source"] for frame in batch], encoded)
+        return encoded
+
+    def on_row(row: Row) -> None:
+        words.append(row["words"])
+        if row["cut"]:
+            cut.append(row["frame_id"])
+
+    counts = fill_table(
+        "captions",
+        root,
+        frames,
+        total=total,
+        key_of=lambda frame: key(frame=frame["sha256"], **common),
+        fn=partial(caption, checkpoint=captioner, prompt=prompt, root=root),
+        batch_size=captioner.batch_size,
+        payload=payload,
+        encode=lambda row: _value(row["caption"], cut=False),
+        decode=json.loads,
+        previous=previous,
+        map_batches=map_batches,
+        on_row=on_row,
+    )
+    if cut:
+        log.warning(
+            "%d captions, the first of %s, ran into max_new_tokens = %d and end with their last whole sentence; "
+            "raise captioner.max_new_tokens in the profile for more",
+            len(cut),
+            cut[0],
+            captioner.max_new_tokens,
+        )
+    mean = round(float(np.mean(words)), 1) if words else 0.0
+    return {**counts, "words_mean": mean, "cut": len(cut), "unfamiliar_sources": scope.unfamiliar}
+
+
+def caption(encoded: list[bytes], *, checkpoint: settings.Captioner, prompt: str, root: Path) -> list[bytes | Refused]:
+    """Describe each encoded picture; one result per picture, in order."""
+    decoded = [_decode(picture) for picture in encoded]
+    good = [picture for picture in decoded if isinstance(picture, Image.Image)]
+    said = iter(models.load_captioner(checkpoint, root)(good, prompt) if good else [])
+    return [picture if isinstance(picture, Refused) else _whole(next(said)) for picture in decoded]
+
+
+def _whole(written: models.Written) -> bytes | Refused:
+    if not written.text:
+        return Refused("the captioner had nothing to say about it")
+    if written.ended:
+        return _value(written.text, cut=False)
+    sentences = whole_sentences(written.text)
+    if not sentences:
+        return Refused(f"its caption has no whole sentence within max_new_tokens: {written.text[:60]!r}…")
+    return _value(" ".join(sentences), cut=True)
+
+
+def _value(caption: str, cut: bool) -> bytes:
+    row = {"caption": caption, "words": len(caption.split()), "cut": cut}
+    return json.dumps(row, ensure_ascii=False).encode()
+
+
+def whole_sentences(text: str) -> list[str]:
+    """The sentences of `text`, without a last one that lacks its full stop."""
+    return [found.group().strip() for found in re.finditer(r".*?[.!?…。！？]+[\"'”’)\]]*(?=\s|$)", text, re.DOTALL)]
+
+
+def _decode(encoded: bytes) -> Image.Image | Refused:
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            if picture.width * picture.height > PIXELS:
+                return Refused(f"its picture has {picture.width} × {picture.height} pixels, too many to decode")
+            return picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return Refused(f"its picture does not decode: {' '.join(str(error).split())[:120]}")
+
+
+def palette_share(picture: Image.Image) -> float:
+    """Share of the pixels that have one of the 12 commonest colours (5 bits a channel): large for a flat drawing."""
+    small = picture.convert("RGB")
+    small.thumbnail((256, 256))
+    pixels = np.asarray(small).reshape(-1, 3).astype(np.int64) >> 3
+    counts = np.unique(pixels @ [1, 32, 1024], return_counts=True)[1]
+    return float(np.sort(counts)[-12:].sum() / counts.sum())
+
+
+class _Pictures:
+    """The encoded pictures of the frames table by row number, with one row group of it in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with pq.ParquetFile(path) as table:
+            groups = [table.metadata.row_group(number).num_rows for number in range(table.num_row_groups)]
+        self.starts = [0, *accumulate(groups)]
+        self.number, self.group = -1, None
+
+    def __call__(self, numbers: list[int]) -> list[bytes]:
+        return [self._at(number) for number in numbers]
+
+    def _at(self, row: int) -> bytes:
+        number = bisect_right(self.starts, row) - 1
+        if number != self.number:
+            with pq.ParquetFile(self.path) as table:
+                self.group = table.read_row_group(number, columns=["image"]).column(0).combine_chunks()
+            self.number = number
+        return self.group.field("bytes")[row - self.starts[number]].as_py()
+
+
+class _Scope:
+    """Says once when a clip looks unlike what the checkpoint's model card says it knows.
+
+    The card's metadata may carry `scope: {knows, use_instead, palette_share}`. A source's first new frame is looked at.
+    """
+
+    def __init__(self, checkpoint: settings.Captioner, root: Path) -> None:
+        self.known = checkpoints.card(checkpoint, root).get("scope")
+        self.model = checkpoint.model
+        self.seen: set[str] = set()
+        self.unfamiliar = 0
+
+    def look(self, sources: list[str], encoded: list[bytes]) -> None:
+        for source, picture in zip(sources, encoded, strict=True) if self.known else ():
+            if source not in self.seen:
+                self.seen.add(source)
+                decoded = _decode(picture)
+                if isinstance(decoded, Image.Image) and palette_share(decoded) < self.known["palette_share"]:
+                    self._say(source)
+
+    def _say(self, source: str) -> None:
+        self.unfamiliar += 1
+        if self.unfamiliar == 1:
+            log.warning(
+                "%r looks unlike %s, the only thing that %s knows: its words about such pictures are guesses; "
+                "set `profile: %s` in params.yaml for your own clips",
+                source,
+                self.known["knows"],
+                self.model,
+                self.known["use_instead"],
+            )

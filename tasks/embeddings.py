@@ -1,0 +1,91 @@
+"""Summaries → CLIP text embeddings of unit length, and how different from each other they are."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks import checkpoints, models, settings, tables
+from tasks.errors import Refused, StippleError
+from tasks.rows import MapBatches, Previous, key, no_previous
+from tasks.stages import fill_table
+from tasks.tables import Row
+
+VERSION = 1
+DIMENSIONS = tables.SCHEMAS["embeddings"].field("embedding").type.list_size
+COMPARED = 5000  # rows whose pairs are all compared; of a larger table, this many spread evenly over it
+ALIKE = 0.95
+
+log = logging.getLogger("stipple.embeddings")
+
+
+def run(
+    settings: settings.Settings,
+    root: Path,
+    *,
+    previous: Previous = no_previous,
+    map_batches: MapBatches = map,
+) -> dict[str, Any]:
+    """Write `data/embeddings.parquet`: one float32[512] of length 1 for each summary."""
+    embedder = settings.profile.embedder
+    summaries = root / "data" / "summaries.parquet"
+    total = tables.count(summaries)
+    common = {"stage": "embeddings", "version": VERSION, "model": checkpoints.identity(embedder, root)}
+    every = -(-total // COMPARED)
+    seen, compared = count(), []
+
+    def on_row(row: Row) -> None:
+        if next(seen) % every == 0:
+            compared.append(row["embedding"])
+
+    counts = fill_table(
+        "embeddings",
+        root,
+        lambda: tables.read(summaries, ["frame_id", "summary"]),
+        total=total,
+        key_of=lambda row: key(summary=row["summary"], **common),
+        fn=partial(embed, checkpoint=embedder, root=root),
+        batch_size=embedder.batch_size,
+        payload=lambda batch: [row["summary"] for row in batch],
+        encode=lambda row: row["embedding"].astype("<f4").tobytes(),
+        decode=lambda value: {"embedding": np.frombuffer(value, "<f4")},
+        previous=previous,
+        map_batches=map_batches,
+        order=lambda row: len(row["summary"]),
+        on_row=on_row,
+    )
+    cosines = similarities(np.stack(compared)) if len(compared) > 1 else {}
+    if cosines and cosines["mean"] > ALIKE:
+        log.warning(
+            "the summaries are nearly all alike (mean cosine similarity %.3f, above %.2f): the model has little to "
+            "tell prompts apart by; give it more different clips, or captions that say more of what differs",
+            cosines["mean"],
+            ALIKE,
+        )
+    return {**counts, "cosine": cosines}
+
+
+def embed(summaries: list[str], *, checkpoint: settings.Checkpoint, root: Path) -> list[bytes | Refused]:
+    """Embed each summary; one little-endian float32[512] per summary, in order."""
+    vectors = models.load_embedder(checkpoint, root)(summaries)
+    if vectors.shape[1] != DIMENSIONS:
+        raise StippleError(
+            f"{checkpoint.model} gives {vectors.shape[1]} numbers per text, and the pipeline is made for {DIMENSIONS}; "
+            f"choose an embedder with a projection of {DIMENSIONS}, such as openai/clip-vit-base-patch32"
+        )
+    return [
+        vector.astype("<f4").tobytes() if np.isfinite(vector).all() else Refused("its embedding is not a number")
+        for vector in vectors
+    ]
+
+
+def similarities(vectors: np.ndarray) -> dict[str, float]:
+    """Cosine similarities over all pairs of different rows of unit vectors [N, D]: min, mean, std, max."""
+    cosines = np.concatenate([vectors[row + 1 :] @ vectors[row] for row in range(len(vectors) - 1)])
+    numbers = {"min": cosines.min(), "mean": cosines.mean(), "std": cosines.std(), "max": cosines.max()}
+    return {name: round(float(number), 4) for name, number in numbers.items()}

@@ -1,0 +1,29 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three small real checkpoints that know a few texts by heart, see tests/tiny.py."""
+    from tests import tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def params():
+    """The project's own params.yaml, with the requests that the tiny models know."""
+    from tasks import settings
+    from tests import tiny
+
+    known = settings.load(Path(__file__).parent.parent).params
+    captions = known.captions.model_copy(update={"prompt": tiny.PROMPT})
+    summaries = known.summaries.model_copy(update={"prompt": tiny.INSTRUCTION, "max_words": tiny.LIMITS[0]})
+    return known.model_copy(update={"captions": captions, "summaries": summaries})
