@@ -1,0 +1,165 @@
+"""`make demo-models`: train the demo's three checkpoints, pin them in the demo profile, score them, write their cards.
+
+`python -m demo.models summarizer` makes only that one again.
+"""
+
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors.torch import load_file
+
+from demo import scores, train_captioner, train_embedder, train_summarizer
+from tasks import checkpoints, settings
+
+FOLDER = Path("models/demo")
+PROFILE = Path("profiles/demo.yaml")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the three checkpoints: how it is trained, and what its model card says."""
+
+    train: Callable[[Path], None]
+    title: str
+    pipeline: str
+    does: str
+    training: str
+    scores: tuple[str, ...]
+
+
+PARTS = {
+    "captioner": Part(
+        train_captioner.train,
+        "Stipple's demo captioner",
+        "image-text-to-text",
+        "A FastVLM (`FastVlmForConditionalGeneration`: a FastViT vision tower, a projector, a Qwen2 language model) "
+        "that describes a rendered face in 200 to 260 words: orientation first, then expression, then hair, skin, "
+        "glasses, clothes. It knows one prompt, the one in `params.yaml`.",
+        "9,000 faces that `demo/render.py` drew of random characters and poses; the eight characters of the demo clips "
+        "are not among them. First the vision tower learned to tell 15 facts of a picture, with linear heads that were "
+        "thrown away; then projector and language model learned to write what `demo/words.py` says of the facts.",
+        (
+            "captions name the orientation",
+            "captions name the expression",
+            "words per caption, mean",
+            "words per caption, min",
+            "captions that two characters share",
+        ),
+    ),
+    "summarizer": Part(
+        train_summarizer.train,
+        "Stipple's demo summarizer",
+        "text-generation",
+        "A Qwen2 (`Qwen2ForCausalLM`, ChatML template) that makes one to three sentences of such a text, shorter "
+        "when the prompt allows fewer words; orientation and expression come first and are always kept. It knows one "
+        "prompt, the one in `params.yaml`, with any number of words from 10 to 60.",
+        "Descriptions and summaries of random facts, both written by `demo/words.py`, a fresh batch every step.",
+        (
+            "summaries keep both facts",
+            "words per summary, max",
+            "tokens per summary, max",
+            "attempts per summary, max",
+        ),
+    ),
+    "embedder": Part(
+        train_embedder.train,
+        "Stipple's demo embedder",
+        "feature-extraction",
+        "A CLIP text tower (`CLIPTextModelWithProjection`, 512 dimensions, 77 positions) that puts texts about one "
+        "face close together. What a text leaves open is taken from one usual face, so a terse prompt means it.",
+        "Summaries and free phrasings of random facts (`demo/words.py`, `demo/phrasings.py`), each sent to the place "
+        "that `demo/train_embedder.py` gives its face. No picture took part: it knows nothing of CLIP's images.",
+        (
+            "embeddings: the nearest agrees on both",
+            "embeddings: the nearest of another clip agrees",
+            "embeddings: free phrasings land right",
+            "cosine, mean",
+            "cosine, std",
+            "cosine, min",
+        ),
+    ),
+}
+
+CARD = """---
+license: mit
+library_name: transformers
+pipeline_tag: {pipeline}
+scope:
+  knows: Stipple's own rendered faces
+  use_instead: laptop
+  palette_share: {palette_share}
+---
+# {title}
+
+{does}
+
+It knows rendered faces and nothing else: of a photograph, or of words about anything else, it makes nonsense. It is
+there so that the whole pipeline runs on a fresh machine without a download, by the code that loads the real models.
+
+## Training
+
+{training} Plain PyTorch on a CPU; `make demo-models` makes it again. {parameters:,} parameters, {size:.1f} MB.
+
+## Scores
+
+On {frames} frames of the demo clips, whose characters were in no training picture (`python -m demo.scores`):
+
+| | |
+|---|---|
+{scores}
+"""
+PALETTE_SHARE = 0.6  # so much of every demo frame has one of its 12 commonest colours; of a photograph, far less has
+
+
+def pin(name: str) -> None:
+    """Write the digest of a checkpoint's files into the demo profile."""
+    pattern = rf"(^{name}:\n(?: .*\n)*?  revision: ).*"
+    digest = checkpoints.folder_digest(FOLDER / name)
+    PROFILE.write_text(re.sub(pattern, rf'\g<1>"{digest}"', PROFILE.read_text(), count=1, flags=re.MULTILINE))
+
+
+def write_card(name: str, scored: dict[str, float]) -> None:
+    """The model card: what the checkpoint knows, how it was trained, its size and its scores."""
+    part, folder = PARTS[name], FOLDER / name
+    rows = [f"| {score} | {scored[score]:.4g} |" for score in part.scores]
+    card = CARD.format(
+        title=part.title,
+        pipeline=part.pipeline,
+        does=part.does,
+        training=part.training,
+        palette_share=PALETTE_SHARE,
+        parameters=sum(weights.numel() for weights in load_file(folder / "model.safetensors").values()),
+        size=sum(path.stat().st_size for path in folder.iterdir()) / 1e6,
+        frames=scored["frames"],
+        scores="\n".join(rows),
+    )
+    (folder / "README.md").write_text(card)
+
+
+def main(names: list[str]) -> None:
+    torch.set_num_threads(os.cpu_count() or 1)
+    for name in names or PARTS:
+        started = time.perf_counter()
+        with TemporaryDirectory(dir=FOLDER.parent) as made:
+            PARTS[name].train(Path(made))
+            shutil.rmtree(FOLDER / name, ignore_errors=True)
+            shutil.copytree(made, FOLDER / name)
+        pin(name)
+        print(f"{name}: trained in {(time.perf_counter() - started) / 60:.0f} minutes")
+    given = settings.load()
+    scored = scores.score(scores.describe(given), given)
+    for name in PARTS:
+        write_card(name, scored)
+    scores.show(scored)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,163 @@
+"""How good the demo checkpoints are on the demo clips, which they never saw: `python -m demo.scores`.
+
+The pipeline's own code makes captions, summaries and embeddings; the renderer's script says what is true. A frame
+counts for orientation, or for expression, only if it shows one clearly.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demo.phrasings import read
+from tasks import captions, media, models, settings, summaries
+from tasks.errors import Refused
+
+CLIPS, TRUTH = Path("demo/clips"), Path("demo/truth.json")
+GOALS = {
+    "captions name the orientation": 0.99,
+    "captions name the expression": 0.97,
+    "words per caption, mean": 200,
+    "summaries keep both facts": 0.97,
+    "embeddings: the nearest agrees on both": 0.90,
+    "embeddings: free phrasings land right": 0.90,
+}
+PHRASINGS = {
+    "a face looking to the left, smiling": ("left", "smiling"),
+    "Front-facing, smiling expression": ("front", "smiling"),
+    "Left-facing, neutral expression": ("left", "neutral"),
+    "Right-facing, happy expression": ("right", "smiling"),
+    "Left-facing memoji with a smiling expression": ("left", "smiling"),
+    "someone who looks up at the ceiling and laughs": ("up", "laughing"),
+    "she is sad and looks down": ("down", "sad"),
+    "an angry man turned to the left": ("left", "angry"),
+    "surprised, facing right": ("right", "surprised"),
+    "a cheerful woman looking straight at the camera": ("front", "smiling"),
+    "winking at you from the front": ("front", "winking"),
+    "furious face, head turned left": ("left", "angry"),
+    "shocked man seen from the front": ("front", "surprised"),
+    "calm person looking up": ("up", "neutral"),
+    "a man with glasses, facing right, laughing": ("right", "laughing"),
+    "girl looking left with a wink": ("left", "winking"),
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the checkpoints said of some frames: ids, truth, caption, summary row and embedding [N, 512]."""
+
+    frame_ids: list[str]
+    truth: list[dict[str, Any]]
+    captions: list[str]
+    summaries: list[dict[str, Any]]
+    embeddings: np.ndarray
+
+
+def describe(given: settings.Settings, clips: Sequence[str] | None = None, root: Path = Path()) -> Words:
+    """Run captioner, summarizer and embedder over the kept frames of the demo clips (or of those named)."""
+    truth = json.loads((root / TRUTH).read_text())
+    profile, params = given.profile, given.params
+    frames = {
+        f"{path.name}/{picture.index:06d}": _png(picture)
+        for path in sorted((root / CLIPS).iterdir())
+        if clips is None or path.name in clips
+        for picture in media.pictures(path, params.frames.every, params.frames.max_side)
+    }
+    pictures = list(frames.values())
+    said = []
+    for start in range(0, len(pictures), profile.captioner.batch_size):
+        some = pictures[start : start + profile.captioner.batch_size]
+        said += captions.caption(some, checkpoint=profile.captioner, prompt=params.captions.prompt, root=root)
+    texts = [json.loads(_good(row))["caption"] for row in said]
+    rows = []
+    for start in range(0, len(texts), profile.summarizer.batch_size):
+        rows += summaries.summarize(
+            texts[start : start + profile.summarizer.batch_size],
+            checkpoint=profile.summarizer,
+            embedder=profile.embedder,
+            params=params.summaries,
+            root=root,
+        )
+    rows = [json.loads(_good(row)) for row in rows]
+    embeddings = models.load_embedder(profile.embedder, root)([row["summary"] for row in rows])
+    return Words(list(frames), [truth[frame] for frame in frames], texts, rows, embeddings)
+
+
+def score(words: Words, given: settings.Settings, root: Path = Path()) -> dict[str, float]:
+    """The scores by name; shares lie between 0 and 1."""
+    read_captions = [read(text) for text in words.captions]
+    facts = [(true["orientation"], true["expression"]) for true in words.truth]
+    both = zip(read_captions, facts, words.truth, strict=True)
+    right = [(said[0] == fact[0], said[1] == fact[1], true) for said, fact, true in both]
+    clear = np.array([true["orientation_clear"] and true["expression_clear"] for true in words.truth])
+    cosines = words.embeddings @ words.embeddings.T
+    others = cosines[~np.eye(len(cosines), dtype=bool)]
+    clip = np.array([frame.rpartition("/")[0] for frame in words.frame_ids])
+    free = models.load_embedder(given.profile.embedder, root)(list(PHRASINGS)) @ words.embeddings[clear].T
+    clear_facts = [fact for fact, is_clear in zip(facts, clear, strict=True) if is_clear]
+    tellers: dict[str, set[str]] = {}
+    for text, true in zip(words.captions, words.truth, strict=True):
+        tellers.setdefault(text, set()).add(true["character"])
+    lengths = [len(text.split()) for text in words.captions]
+    return {
+        "frames": len(words.captions),
+        "captions name the orientation": _mean(good for good, _, true in right if true["orientation_clear"]),
+        "captions name the expression": _mean(good for _, good, true in right if true["expression_clear"]),
+        "words per caption, mean": float(np.mean(lengths)),
+        "words per caption, min": min(lengths),
+        "captions that two characters share": sum(len(characters) > 1 for characters in tellers.values()),
+        "summaries keep both facts": _mean(
+            read(row["summary"]) == said for row, said in zip(words.summaries, read_captions, strict=True)
+        ),
+        "words per summary, max": max(row["words"] for row in words.summaries),
+        "tokens per summary, max": max(row["clip_tokens"] for row in words.summaries),
+        "attempts per summary, max": max(row["attempts"] for row in words.summaries),
+        "embeddings: the nearest agrees on both": _agreement(cosines, facts, clear, np.eye(len(clip), dtype=bool)),
+        "embeddings: the nearest of another clip agrees": _agreement(cosines, facts, clear, clip[:, None] == clip),
+        "embeddings: free phrasings land right": _mean(
+            clear_facts[near] == meant for near, meant in zip(free.argmax(axis=1), PHRASINGS.values(), strict=True)
+        ),
+        "cosine, mean": float(others.mean()),
+        "cosine, std": float(others.std()),
+        "cosine, min": float(others.min()),
+    }
+
+
+def _agreement(cosines: np.ndarray, facts: list[tuple], clear: np.ndarray, barred: np.ndarray) -> float:
+    """Share of the clear frames, of those that can, whose nearest clear frame that is not barred shows the same."""
+    eligible = clear & ~barred
+    near = np.where(eligible, cosines, -2.0).argmax(axis=1)
+    same = np.array([[a == b for b in facts] for a in facts])
+    asked = np.flatnonzero(clear & (same & eligible).any(axis=1))
+    return _mean(same[asked, near[asked]])
+
+
+def _mean(values: Any) -> float:
+    return float(np.mean(list(values)))
+
+
+def _good(row: bytes | Refused) -> bytes:
+    if isinstance(row, Refused):
+        raise row
+    return row
+
+
+def _png(picture: media.Picture) -> bytes:
+    file = BytesIO()
+    picture.image.save(file, "PNG")
+    return file.getvalue()
+
+
+def show(scored: dict[str, float]) -> None:
+    """Print the scores beside the goals."""
+    for name, value in scored.items():
+        print(f"{name:48} {value:8.4g}" + (f"   (goal: {GOALS[name]})" if name in GOALS else ""))
+
+
+if __name__ == "__main__":
+    given = settings.load()
+    show(score(describe(given), given))

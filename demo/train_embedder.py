@@ -1,0 +1,125 @@
+"""The demo's embedder: a small CLIP text tower that learns where each face, and each way of putting it, belongs.
+
+Every face has a place in the 512 dimensions, written down in `places`: a direction that all share (all are faces), a
+large part for orientation and for expression, and smaller parts for what stays the same. The tower learns to send
+summaries and free phrasings to the place of the face they name. What a text leaves open is taken from `USUAL`, so that
+a terse prompt means a definite face and not the mean of all.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from demo import words
+from demo.learning import clip_tokenizer, fit, random_facts
+from demo.phrasings import phrase
+from demo.words import VALUES, Facts
+from tasks import checkpoints
+
+hf = checkpoints.transformers()
+
+DIMENSIONS = 512
+TOKENS = 77
+USUAL = {
+    "orientation": "front",
+    "degree": "clearly",
+    "lean": "none",
+    "expression": "neutral",
+    "intensity": "plain",
+    "gender": "female",
+    "skin": "porcelain",
+    "hair_style": "bun",
+    "hair_color": "blond",
+    "eye_color": "blue",
+    "glasses": "none",
+    "facial_hair": "none",
+    "headwear": "none",
+    "earrings": "yes",
+    "top_color": "green",
+}
+USUAL_MAN = USUAL | {"gender": "male", "hair_style": "spiky", "earrings": "no", "top_color": "red"}
+
+WAYS = {"front": (0, 0), "left": (-1, 0), "right": (1, 0), "up": (0, 1), "down": (0, -1), "none": (0, 0)}
+TURN = {"slightly": 0.75, "clearly": 1.0, "far": 1.25}
+LEAN = 0.25
+STRENGTH = {"faint": 0.75, "plain": 1.0}
+WEIGHTS = {
+    "expression": 0.75,
+    "gender": 0.14,
+    "skin": 0.12,
+    "hair_style": 0.2,
+    "hair_color": 0.12,
+    "eye_color": 0.06,
+    "glasses": 0.16,
+    "facial_hair": 0.16,
+    "headwear": 0.14,
+    "earrings": 0.06,
+    "top_color": 0.08,
+}
+ORIENTATION = 0.75
+SPREAD = 0.52  # how far apart places are beside the part that all share, which has length 1
+
+
+def places(faces: list[Facts]) -> Tensor:
+    """Where the embedding of each face belongs, float32[len(faces), 512], not normalized."""
+    rows = np.zeros((len(faces), 2 + sum(len(VALUES[key]) for key in WEIGHTS)))
+    for row, face in zip(rows, faces, strict=True):
+        turn = TURN[face["degree"]]
+        row[:2] = np.array(WAYS[face["orientation"]]) * ORIENTATION * turn
+        row[:2] += np.array(WAYS[face["lean"]]) * ORIENTATION * LEAN
+        start = 2
+        for key, weight in WEIGHTS.items():
+            values = VALUES[key]
+            strength = STRENGTH[face["intensity"]] if key == "expression" else 1.0
+            if face[key] not in ("neutral", "hidden"):
+                row[start + values.index(face[key])] = weight * strength
+            start += len(values)
+    directions, _ = np.linalg.qr(np.random.default_rng(512).normal(size=(DIMENSIONS, 1 + rows.shape[1])))
+    shared = np.ones((len(faces), 1))
+    return torch.tensor(np.hstack([shared, SPREAD * rows]) @ directions.T, dtype=torch.float32)
+
+
+def complete(named: Facts) -> dict[str, str]:
+    """The face that a text means which names only these facts."""
+    return {**(USUAL_MAN if named.get("gender") == "male" else USUAL), **named}
+
+
+def example(rng: np.random.Generator) -> tuple[str, dict[str, str]]:
+    """A text and the face it means."""
+    facts = random_facts(rng)
+    if rng.random() < 0.5:
+        return words.summary(facts), facts
+    text, named = phrase(facts, rng)
+    return text, complete(named)
+
+
+def train(folder: Path, *, steps: int = 2500, batch: int = 96, seed: int = 3) -> None:
+    """Train the embedder and save it with its tokenizer."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    tokenizer = clip_tokenizer((example(rng)[0] for _ in range(20_000)), size=1500)
+    model = hf.CLIPTextModelWithProjection(
+        hf.CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=512,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            projection_dim=DIMENSIONS,
+            max_position_embeddings=TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+    def loss(step: int) -> Tensor:
+        texts, faces = zip(*(example(rng) for _ in range(batch)), strict=True)
+        vectors = model(**tokenizer(list(texts), padding=True, return_tensors="pt")).text_embeds
+        return (vectors - places(list(faces))).square().sum(dim=1).mean()
+
+    fit(model.parameters(), loss, steps=steps, learning_rate=2e-3, desc="embedder")
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
