@@ -26,9 +26,9 @@ from tasks.settings import Settings
 VERSION = 1
 METRICS, FOLDER = Path("data/metrics.json"), Path("data/evaluation")
 
-FRAMES = 64  # held-out frames that are drawn, evenly spaced over all
+FRAMES = 48  # held-out frames that are drawn, evenly spaced over all
 EMD_FRAMES, EMD_POINTS = 16, 512  # the exact assignment grows with the cube of the points
-FEW_STEPS, FEW_STEPS_FRAMES = (1, 2, 4, 8, 16, 32), 16
+FEW_STEPS, FEW_STEPS_FRAMES = (1, 2, 4, 8, 16, 32), 12
 GALLERY = 7
 CLOUDS = 16  # drawn at once
 
