@@ -82,7 +82,7 @@ def slugs(prompts: Sequence[str]) -> list[str]:
     """File names for `prompts`: lower case, words joined by hyphens, numbered where they would be the same."""
     names: list[str] = []
     for prompt in prompts:
-        name = re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:80] or "prompt"
+        name = re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:40] or "prompt"
         taken = sum(other == name or other.startswith(f"{name}--") for other in names)
         names.append(f"{name}--{taken + 1}" if taken else name)
     return names

@@ -27,3 +27,11 @@ def params():
     captions = known.captions.model_copy(update={"prompt": tiny.PROMPT})
     summaries = known.summaries.model_copy(update={"prompt": tiny.INSTRUCTION, "max_words": tiny.LIMITS[0]})
     return known.model_copy(update={"captions": captions, "summaries": summaries})
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project with a trained model, see tests/world.py. Tests that write work on a copy."""
+    from tests import world
+
+    return world.trained(tmp_path_factory.mktemp("trained"), tiny_models / "embedder")

@@ -1,8 +1,9 @@
-"""A small project after its row stages: five clips of a few frames, each frame a simple figure with a text."""
+"""A small project after its row stages or its training: five clips of a few frames, each a simple figure and a text."""
 
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from tasks import density, tables
+from tasks import dataset, density, tables, training
 from tasks.settings import Settings, load
 
 ROOT = Path(__file__).parent.parent
@@ -42,13 +43,24 @@ def settings(**train: Any) -> Settings:
     return Settings(params=params.model_copy(update=changed), profile=profile)
 
 
-def make(root: Path) -> Path:
+def make(root: Path, embedder: Path | None = None) -> Path:
     """Write frames, points, summaries and embeddings under `root`/data; `root`/embedder stands for a checkpoint."""
     rows = [_row(clip, index) for clip in CLIPS for index in range(FRAMES if clip.endswith("mp4") else 1)]
     for table in ("frames", "points", "summaries", "embeddings"):
         tables.write(root / "data" / f"{table}.parquet", tables.SCHEMAS[table], rows)
-    (root / "embedder").mkdir()
-    (root / "embedder" / "config.json").write_text("{}")
+    if embedder is not None:
+        shutil.copytree(embedder, root / "embedder")
+    else:
+        (root / "embedder").mkdir()
+        (root / "embedder" / "config.json").write_text("{}")
+    return root
+
+
+def trained(root: Path, embedder: Path) -> Path:
+    """A small project after its training, with a real checkpoint as its embedder."""
+    make(root, embedder)
+    dataset.run(settings(), root)
+    training.run(settings(), root)
     return root
 
 
