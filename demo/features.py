@@ -33,8 +33,11 @@ class Features:
         x = side * EYE_X + EYE_HALF * SPAN
         slit = EYE_Y - face.eye_arc * 0.14 * (1 - SPAN**2) * (1 if opening < 0.3 else 0.35)
         inner = -SPAN * side
-        lid = np.clip(opening - face.lid_slant * 0.55 * (1 + inner) / 2 if face.lid_slant > 0
-                      else opening + face.lid_slant * 0.8 * (1 - inner) / 2, 0.05 if opening > 0.1 else 0, None)
+        if face.lid_slant > 0:
+            lid = opening - face.lid_slant * 0.55 * (1 + inner) / 2
+        else:
+            lid = opening + face.lid_slant * 0.8 * (1 - inner) / 2
+        lid = np.maximum(lid, 0.05 if opening > 0.1 else 0)
         upper = self.at(x, slit - lid * EYE_HIGH * shape)
         lower = self.at(x, slit + min(opening, 1.0) * face.lower_lid * EYE_HIGH * 1.05 * shape)
         if opening < 0.12:
@@ -45,13 +48,14 @@ class Features:
         hole = np.vstack((upper, lower[::-1]))
         with canvas.clipped(hole) as inside:
             inside.polygon(hole, WHITE)
-            shade = np.vstack((upper, (upper + [0, 0.05 * canvas.unit])[::-1]))
+            shade = np.vstack((upper, (upper + np.array((0, 0.05 * canvas.unit)))[::-1]))
             inside.polygon(shade, (206, 208, 216))
             middle_x = side * EYE_X - 0.015 * side + 0.045 * np.sin(self.view.yaw)
-            middle_y = EYE_Y + 0.01 - 0.2 * face.gaze - 0.045 * self.view.rotation[1, 2] * -1
-            for radius, color in ((0.138, mix(IRIS[self.who.eye_color], DARK, 0.55)), (0.112, IRIS[self.who.eye_color]), (0.066, (20, 16, 20))):
-                ring = self.at(middle_x + radius * face.iris * np.cos(CIRCLE), middle_y + radius * face.iris * np.sin(CIRCLE))
-                inside.polygon(ring, color)
+            middle_y = EYE_Y + 0.01 - 0.2 * face.gaze + 0.045 * self.view.rotation[1, 2]
+            iris = IRIS[self.who.eye_color]
+            for radius, color in ((0.138, mix(iris, DARK, 0.55)), (0.112, iris), (0.066, (20, 16, 20))):
+                size = radius * face.iris
+                inside.polygon(self.at(middle_x + size * np.cos(CIRCLE), middle_y + size * np.sin(CIRCLE)), color)
             inside.disc(self.at(middle_x - 0.045, middle_y - 0.055)[0], 0.036, WHITE)
             inside.disc(self.at(middle_x + 0.04, middle_y + 0.05)[0], 0.016, (225, 230, 240))
         canvas.line(lower, self.ink, 0.02)
@@ -82,15 +86,20 @@ class Features:
     def nose(self, canvas: Canvas) -> None:
         sway = np.sin(self.view.yaw)
         base = on_face(np.array(0.0), np.array(0.2), self.jaw)[2]
-        wings = np.array([(s * 0.115 + 0.055 * np.cos(a), 0.245 + 0.055 * np.sin(a), base + 0.04) for s in (-1, 1) for a in CIRCLE[::4]])
+        wings = np.array(
+            [
+                (side * 0.115 + 0.055 * np.cos(a), 0.245 + 0.055 * np.sin(a), base + 0.04)
+                for side in (-1, 1)
+                for a in CIRCLE[::4]
+            ]
+        )
         tip = np.array([(0.085 * np.cos(a), 0.2 + 0.09 * np.sin(a), base + 0.2) for a in CIRCLE[::3]])
         ridge = np.array([(0.03 * s, -0.12 + 0.06 * i, base + 0.03 + 0.028 * i) for i in range(5) for s in (-1, 1)])
         body = self.view.outline(np.vstack((wings, tip, ridge)), 72)
         canvas.solid(body, mix(self.skin, (255, 224, 205), 0.1), 0.42)
-        turned = abs(sway)
         nod = round(9 * max(self.view.rotation[1, 2], 0) / 0.45)
         canvas.line(body[21 + nod : 51 - nod], self.ink, 0.03)
-        if turned > 0.12:
+        if (turned := abs(sway)) > 0.12:
             far = body[50:70] if sway < 0 else body[3:23][::-1]
             canvas.line(far, self.ink, 0.014 + 0.022 * min(turned / 0.5, 1))
         for s in (-1, 1):
@@ -102,7 +111,7 @@ class Features:
         """x and the heights of the upper and the lower edge of the mouth's opening."""
         f = self.face
         corner = SPAN**2 * (1 - 0.25 * SPAN**2) / 0.75
-        middle = MOUTH_Y - f.mouth_y * 1.0 + f.mouth_lift * 0.35
+        middle = MOUTH_Y - f.mouth_y + f.mouth_lift * 0.35
         line = middle - f.mouth_lift * corner - f.mouth_slant * SPAN
         arch = np.sqrt(np.clip(1 - SPAN**2, 0, 1))
         upper = line - f.mouth_open * 0.5 * f.mouth_round * arch
@@ -123,8 +132,9 @@ class Features:
             with canvas.clipped(hole) as inside:
                 inside.polygon(hole, MOUTH)
                 if f.tongue > 0.1:
+                    wide, high = 0.62 * f.mouth_width, 0.42 * f.mouth_open * f.tongue
                     low = lower.max() + 0.02
-                    inside.polygon(self.at(0.62 * f.mouth_width * np.cos(CIRCLE), low + 0.42 * f.mouth_open * f.tongue * np.sin(CIRCLE)), TONGUE)
+                    inside.polygon(self.at(wide * np.cos(CIRCLE), low + high * np.sin(CIRCLE)), TONGUE)
                 if f.teeth > 0.05:
                     edge = upper + (lower - upper) * f.teeth + 0.01
                     inside.polygon(np.vstack((self.at(x, upper - 0.02), self.at(x, edge)[::-1])), WHITE)
@@ -135,8 +145,8 @@ class Features:
             canvas.line(np.vstack((hole, hole[:1])), rim, 0.026)
         else:
             arch = 1 - SPAN**2
-            soft = np.vstack((self.at(x * 0.86, upper - 0.05 * arch, 0.01), self.at(x * 0.86, upper + 0.095 * arch, 0.01)[::-1]))
-            canvas.polygon(soft, lips)
+            above, below = (self.at(x * 0.86, upper + height * arch, 0.01) for height in (-0.05, 0.095))
+            canvas.polygon(np.vstack((above, below[::-1])), lips)
             canvas.line(self.at(x, upper, 0.01), rim, 0.048)
         if f.mouth_lift > 0.08:
             for s in (-1, 1):
@@ -179,4 +189,5 @@ class Features:
             canvas.veil(rim, WHITE, 0.16)
             canvas.line(np.vstack((rim, rim[:1])), frame, 0.046)
         x = np.linspace(-0.085, 0.085, 7)
-        canvas.line(self.view.project(np.stack((x, -0.13 - 0.03 * (1 - (x / 0.085) ** 2), np.full(7, z)), axis=-1)), frame, 0.046)
+        bridge = np.stack((x, -0.13 - 0.03 * (1 - (x / 0.085) ** 2), np.full(7, z)), axis=-1)
+        canvas.line(self.view.project(bridge), frame, 0.046)

@@ -4,7 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
-WIDTH, DEPTH, FRONT = 0.83, 0.86, 4.5  # FRONT: exponent of the profile from brow to chin
+WIDTH, DEPTH = 0.83, 0.86
+FRONT = 4.5  # exponent of the profile from brow to chin
 
 
 def _taper(y: np.ndarray, jaw: float) -> np.ndarray:
@@ -23,12 +24,18 @@ def on_face(x: np.ndarray, y: np.ndarray, jaw: float, lift: float = 0.0) -> np.n
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     below = y > 0
     width = WIDTH * np.maximum(_taper(y, jaw), np.where(below, 0.8, 0.3))
-    z = DEPTH * np.maximum(_taper(y, FRONT), np.where(below, 0.87, 0.0)) * np.sqrt(np.clip(1 - (x / width) ** 2, 0.02, 1)) + lift
+    depth = DEPTH * np.maximum(_taper(y, FRONT), np.where(below, 0.87, 0.0))
+    z = depth * np.sqrt(np.clip(1 - (x / width) ** 2, 0.02, 1)) + lift
     return np.stack(np.broadcast_arrays(x, y, z), axis=-1)
 
 
 def shell(
-    theta: np.ndarray, y: np.ndarray, jaw: float, grow: float = 1.0, rise: float = 0.0, straight_from: float | None = None
+    theta: np.ndarray,
+    y: np.ndarray,
+    jaw: float,
+    grow: float = 1.0,
+    rise: float = 0.0,
+    straight_from: float | None = None,
 ) -> np.ndarray:
     """Points [N, 3] round the head at longitude theta (0 in front, radians, towards the picture's right) and height y.
 
@@ -40,9 +47,7 @@ def shell(
         own = np.minimum(own, straight_from)
     own = np.clip(own, -1, 1)
     depth = np.where(np.cos(theta) > 0, _taper(own, FRONT), _taper(own, jaw))
-    return np.stack(
-        (WIDTH * grow * _taper(own, jaw) * np.sin(theta), y, DEPTH * grow * depth * np.cos(theta)), axis=-1
-    )
+    return np.stack((WIDTH * grow * _taper(own, jaw) * np.sin(theta), y, DEPTH * grow * depth * np.cos(theta)), axis=-1)
 
 
 @lru_cache(maxsize=64)

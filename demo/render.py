@@ -18,16 +18,30 @@ from demo.head import jaw_of, mesh, shell, with_jaw_dropped
 
 BACKGROUND = (233, 237, 243)
 SKIN: dict[str, Color] = {
-    "porcelain": (252, 226, 210), "fair": (244, 203, 174), "olive": (222, 178, 134),
-    "tan": (202, 146, 102), "brown": (150, 98, 66), "dark": (104, 66, 48),
+    "porcelain": (252, 226, 210),
+    "fair": (244, 203, 174),
+    "olive": (222, 178, 134),
+    "tan": (202, 146, 102),
+    "brown": (150, 98, 66),
+    "dark": (104, 66, 48),
 }
 HAIR: dict[str, Color] = {
-    "black": (52, 46, 52), "brown": (112, 70, 44), "blond": (232, 190, 98),
-    "red": (190, 82, 38), "grey": (158, 160, 168), "pink": (236, 122, 168),
+    "black": (52, 46, 52),
+    "brown": (112, 70, 44),
+    "blond": (232, 190, 98),
+    "red": (190, 82, 38),
+    "grey": (158, 160, 168),
+    "pink": (236, 122, 168),
 }
 TOP: dict[str, Color] = {
-    "red": (206, 62, 62), "orange": (238, 142, 56), "yellow": (244, 204, 72), "green": (72, 162, 104),
-    "blue": (70, 118, 206), "purple": (138, 92, 190), "white": (248, 248, 248), "black": (58, 58, 66),
+    "red": (206, 62, 62),
+    "orange": (238, 142, 56),
+    "yellow": (244, 204, 72),
+    "green": (72, 162, 104),
+    "blue": (70, 118, 206),
+    "purple": (138, 92, 190),
+    "white": (248, 248, 248),
+    "black": (58, 58, 66),
 }
 YAW, UP, DOWN = np.radians((48.0, 30.0, 27.0))
 
@@ -39,8 +53,9 @@ def draw(character: Character, pose: Pose, side: int = 256) -> Image.Image:
     canvas = Canvas(Image.new("RGB", (size, size), BACKGROUND), view.unit)
     skin, top = SKIN[character.skin], TOP[character.top_color]
     jaw = jaw_of(character.gender)
-    features = Features(view, character, _winking_the_near_eye(face_of(pose), pose), skin, HAIR[character.hair_color], jaw)
-    hair = Hair(view, character, HAIR[character.hair_color], top, jaw)
+    hair_color = HAIR[character.hair_color]
+    features = Features(view, character, _winking_the_near_eye(face_of(pose), pose), skin, hair_color, jaw)
+    hair = Hair(view, character, hair_color, top, jaw)
 
     hair.behind(canvas)
     _body(canvas, view, skin, top, features.ink)
@@ -56,7 +71,7 @@ def draw(character: Character, pose: Pose, side: int = 256) -> Image.Image:
             _ear(canvas, view, ear, skin, features.ink)
     features.cheeks(canvas)
     if character.facial_hair == "beard":
-        _beard(canvas, view, jaw, drop, HAIR[character.hair_color])
+        _beard(canvas, view, jaw, drop, hair_color)
     with canvas.clipped(outline) as inside:
         features.mouth(inside)
     if character.facial_hair != "none":
@@ -86,8 +101,8 @@ def _body(canvas: Canvas, view: View, skin: Color, top: Color, ink: Color) -> No
     t = np.linspace(0, 1, 12)
     slope = [(0.34 + 0.92 * s, 1.16 + 0.42 * s**2.2) for s in t]
     canvas.solid(flat([(-x, y) for x, y in slope[::-1]] + slope + [(1.32, 2.2), (-1.32, 2.2)]), top, 0.4, edge)
-    neck = [(-0.33, 0.5), (0.33, 0.5), (0.36, 1.16)] + [(0.36 * np.cos(a), 1.16 + 0.22 * np.sin(a)) for a in np.linspace(0, np.pi, 15)]
-    canvas.solid(flat(neck), mix(skin, (90, 40, 30), 0.16), 0.4, ink)
+    collar = [(0.36 * np.cos(a), 1.16 + 0.22 * np.sin(a)) for a in np.linspace(0, np.pi, 15)]
+    canvas.solid(flat([(-0.33, 0.5), (0.33, 0.5), (0.36, 1.16), *collar]), mix(skin, (90, 40, 30), 0.16), 0.4, ink)
 
 
 def _ear(canvas: Canvas, view: View, side: int, skin: Color, ink: Color) -> None:
@@ -95,11 +110,16 @@ def _ear(canvas: Canvas, view: View, side: int, skin: Color, ink: Color) -> None
     out, deep = 0.15 * side, 0.16
 
     def ring(scale: float) -> np.ndarray:
-        return view.project(np.stack((
-            side * 0.83 + out * (0.5 + 0.5 * np.cos(angle)) * scale,
-            0.03 + 0.22 * np.sin(angle) * scale,
-            -0.08 - deep * np.cos(angle) * scale,
-        ), axis=-1))
+        return view.project(
+            np.stack(
+                (
+                    side * 0.83 + out * (0.5 + 0.5 * np.cos(angle)) * scale,
+                    0.03 + 0.22 * np.sin(angle) * scale,
+                    -0.08 - deep * np.cos(angle) * scale,
+                ),
+                axis=-1,
+            )
+        )
 
     canvas.solid(ring(1.0), mix(skin, (220, 110, 90), 0.08), 0.4, ink)
     canvas.line(ring(0.55)[14:24], ink, 0.022)
