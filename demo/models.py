@@ -116,7 +116,7 @@ On {frames} frames of the demo clips, whose characters were in no training pictu
 |---|---|
 {scores}
 """
-PALETTE_SHARE = 0.6  # so much of every demo frame has one of its 12 commonest colours; of a photograph, far less has
+PALETTE_SHARE = 0.5  # more than that of every demo frame has one of its 12 commonest colours; of a photograph, less has
 
 
 def pin(name: str) -> None:

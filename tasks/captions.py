@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tasks import checkpoints, models, settings, tables
 from tasks.errors import Refused
@@ -133,8 +133,11 @@ def _decode(encoded: bytes) -> Image.Image | Refused:
 
 
 def palette_share(picture: Image.Image) -> float:
-    """Share of the pixels that have one of the 12 commonest colours (5 bits a channel): large for a flat drawing."""
-    small = picture.convert("RGB")
+    """Share of the pixels that have one of the 12 commonest colours (5 bits a channel): large for a flat drawing.
+
+    Contrast is stretched first, so that a dark photograph does not look like few colours.
+    """
+    small = ImageOps.autocontrast(picture.convert("RGB"), cutoff=1)
     small.thumbnail((256, 256))
     pixels = np.asarray(small).reshape(-1, 3).astype(np.int64) >> 3
     counts = np.unique(pixels @ [1, 32, 1024], return_counts=True)[1]

@@ -77,6 +77,8 @@ def locate(checkpoint: Checkpoint, root: Path = Path()) -> Located:
                 f"{folder}: its files have the digest {digest}, but the profile pins {checkpoint.revision}; "
                 f"restore the folder with git, or write the new digest into the profile if the change is meant"
             )
+        if checkpoint.revision is None:
+            _mention_pin(checkpoint.model, digest)
         return Located(str(folder), None, digest)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint.model) or (checkpoint.revision or "").startswith("sha256:"):
         raise StippleError(f"{folder} is missing; restore it with git (`make demo-models` trains the demo's own)")
@@ -98,6 +100,11 @@ def identity(checkpoint: Checkpoint, root: Path = Path()) -> str:
 def is_commit(revision: str) -> bool:
     """Whether `revision` is a full commit hash, which never moves, and not a branch or a tag."""
     return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
+@lru_cache
+def _mention_pin(model: str, digest: str) -> None:
+    log.warning('%s is not pinned, so a change of its files goes unnoticed; write revision: "%s"', model, digest)
 
 
 @lru_cache

@@ -154,6 +154,9 @@ def compute(
     computed = reused = 0
     refilled = False
 
+    work = partial(isolate, fn)
+    work.__name__ = stage
+
     with tqdm(total=total, desc=stage, unit="row", disable=None) as bar:
 
         def missing() -> Iterator[tuple[str, Item]]:
@@ -179,7 +182,7 @@ def compute(
                     in_flight.append([key for key, _ in batch])
                     yield payload([item for _, item in batch])
 
-        for outcomes in map_batches(partial(isolate, fn), batches()):
+        for outcomes in map_batches(work, batches()):
             done = dict(zip(in_flight.popleft(), outcomes, strict=True))
             store.put(stage, done)
             failed.update((key, outcome) for key, outcome in done.items() if outcome.passing)
