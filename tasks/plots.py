@@ -42,7 +42,9 @@ Panel = tuple[Image.Image, Tensor, Tensor, str]
 """a frame, its true points [N, 2], the drawn points [N, 2], the text they were drawn from"""
 
 
-def _png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
+def png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
+    """Give a function that makes a figure the project's looks, and let it return a PNG."""
+
     @wraps(draw)
     def drawn(*args: Any) -> bytes:
         with matplotlib.rc_context(STYLE):
@@ -62,7 +64,7 @@ def show_cloud(axes: Axes, points: Tensor | np.ndarray, color: str = INK) -> Non
         spine.set_visible(False)
 
 
-@_png
+@png
 def gallery(panels: Sequence[Panel]) -> Figure:
     """Held-out frames, their points, and what the model draws from their text alone."""
     figure = Figure(figsize=(1.95 * len(panels) + 0.5, 7.6))
@@ -84,7 +86,7 @@ def gallery(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-@_png
+@png
 def scores(values: dict[str, Any]) -> Figure:
     """The distances and the retrieval of everyone, side by side."""
     figure = Figure(figsize=(10, 3.1), layout="constrained")
@@ -108,7 +110,7 @@ def scores(values: dict[str, Any]) -> Figure:
     return figure
 
 
-@_png
+@png
 def steps(values: dict[str, Any]) -> Figure:
     """Quality against the number of network evaluations."""
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")
@@ -128,7 +130,7 @@ def steps(values: dict[str, Any]) -> Figure:
     return figure
 
 
-@_png
+@png
 def cosine(pairs: Tensor, values: dict[str, float]) -> Figure:
     """How alike the texts' embeddings are."""
     figure = Figure(figsize=(5, 3), layout="constrained")
@@ -141,7 +143,7 @@ def cosine(pairs: Tensor, values: dict[str, float]) -> Figure:
     return figure
 
 
-@_png
+@png
 def training(curve: Sequence[tuple[int, float]]) -> Figure:
     """The loss, and its running mean."""
     at, loss = np.array(curve).T
