@@ -75,6 +75,7 @@ class RowStore:
             if self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError("damaged")
             self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")  # a kill loses nothing, a power cut at most the last batches
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, stage TEXT NOT NULL, value BLOB, reason TEXT)"
             )
@@ -169,7 +170,10 @@ def compute(
                     for rows in _chunks(earlier, LOOKUP):
                         store.put(stage, {key: Outcome(value) for key, value in rows})
                     known = store.get(key for key, _ in keyed)
-                fresh = {key: item for key, item in keyed if key not in known}
+                fresh: dict[str, Item] = {}
+                for key, item in keyed:
+                    if key not in known:
+                        fresh.setdefault(key, item)
                 reused += len(keyed) - len(fresh)
                 bar.update(len(keyed) - len(fresh))
                 yield from fresh.items()
@@ -233,18 +237,3 @@ def _chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(values)
     while chunk := list(islice(iterator, size)):
         yield chunk
-
-
-def from_tables(
-    table: str, root: Path, previous: Previous, value_of: Callable[[dict[str, Any]], bytes]
-) -> Iterator[tuple[str, bytes]]:
-    """Keys and values of the rows in `root/table` and in its earlier version, where they can be read."""
-    from tasks import tables
-
-    for path in (root / table, previous(table)):
-        if path is not None and path.is_file():
-            try:
-                for row in tables.read(path):
-                    yield row["row_key"], value_of(row)
-            except (OSError, ValueError, KeyError, StippleError) as error:
-                log.warning("%s: its rows cannot be reused: %s", path, " ".join(str(error).split()))

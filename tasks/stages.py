@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from tasks import rows, tables
 from tasks.errors import Refused, StippleError
 from tasks.rows import MapBatches, Previous, RowStore
 from tasks.tables import Row
+
+log = logging.getLogger("stipple.stages")
 
 
 def fill_table(
@@ -47,7 +50,7 @@ def fill_table(
             store=store,
             payload=payload,
             order=order,
-            earlier=rows.from_tables(path.relative_to(root).as_posix(), root, previous, encode),
+            earlier=from_tables(path.relative_to(root).as_posix(), root, previous, encode),
             map_batches=map_batches,
             total=total,
         )
@@ -75,3 +78,16 @@ def fill_table(
         "reused": computed.reused,
         "quarantined": len(refused),
     }
+
+
+def from_tables(
+    table: str, root: Path, previous: Previous, value_of: Callable[[dict[str, Any]], bytes]
+) -> Iterator[tuple[str, bytes]]:
+    """Keys and values of the rows in `root/table` and in its earlier version, where they can be read."""
+    for path in (root / table, previous(table)):
+        if path is not None and path.is_file():
+            try:
+                for row in tables.read(path):
+                    yield row["row_key"], value_of(row)
+            except (OSError, ValueError, KeyError, StippleError) as error:
+                log.warning("%s: its rows cannot be reused: %s", path, " ".join(str(error).split()))

@@ -137,7 +137,9 @@ def test_rows_in_equal_rows_out_and_pictures_are_found_in_any_row_group(project,
     monkeypatch.setattr(tables, "GROUP_ROWS", 64)
     names = [("red", "green", "blue")[number % 3] for number in range(150)]
     frames = [frame("clip.mp4", n, encoded(tiny.picture(name, (64 + n, 64 + n)))) for n, name in enumerate(names)]
-    assert project(frames)["computed"] == 150
+    profile = tiny.profile()
+    larger = profile.captioner.model_copy(update={"batch_size": 75})
+    assert project(frames, profile.model_copy(update={"captioner": larger}))["computed"] == 150
     assert list(table(project.root).values()) == [tiny.CAPTIONS[name] for name in names]
 
 

@@ -42,7 +42,7 @@ def test_a_summary_that_is_too_long_is_asked_for_again_and_at_last_cut_to_whole_
     assert [(row["summary"], row["attempts"]) for row in table(project.root)] == [
         ("Left, smiling.", 1),
         ("Left, smiling. It is red.", 2),
-        ("Left, smiling. It is red. It is round.", 4),
+        ("Left, smiling. It is red. It is round. It is here.", 4),
     ]
     assert summary["attempts"] == {"1": 1, "2": 1, "4": 1}
     assert summary["rows"] + summary["quarantined"] == len(tiny.SUMMARIES)
