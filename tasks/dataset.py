@@ -46,6 +46,7 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
         maps.append(row["weights"]["bytes"])
     drawn = {*frame_ids, *(entry["frame_id"] for entry in refused)}
     refused += [_refusal(frame_id, ["points"]) for frame_id in {**summaries, **embeddings} if frame_id not in drawn]
+    tables.check_balance("dataset", len({*drawn, *summaries, *embeddings}), len(frame_ids), len(refused))
     if not frame_ids:
         raise StippleError(
             "no frame has points, a summary and an embedding, so there is nothing to train on; "
