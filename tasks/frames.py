@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from functools import partial
 from io import BytesIO
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,7 @@ class Earlier:
     """The rows of earlier versions of the table by row key, of sources that were decoded to their end."""
 
     def __init__(self, paths: Iterable[Path | None]) -> None:
-        self._spans: dict[str, tuple[Path, int, int]] = {}
-        self._group: tuple[Path, int, pa.Table] | None = None
+        self._spans: dict[str, tuple[tables.Numbered, range]] = {}
         for path in paths:
             if path is not None and path.is_file():
                 try:
@@ -105,27 +104,20 @@ class Earlier:
     def _index(self, path: Path) -> None:
         if not pq.read_schema(path).equals(tables.SCHEMAS["frames"]):
             raise StippleError("it has other columns")
-        start = 0
+        table, start = tables.Numbered(path), 0
         for _, group in groupby(tables.read(path, ["source", "row_key"], 4096), key=itemgetter("source")):
             keys = [row["row_key"] for row in group]
             if keys[-1] is not None:  # the last row of a source that broke off has none
-                self._spans.setdefault(keys[-1], (path, start, start + len(keys)))
+                self._spans.setdefault(keys[-1], (table, range(start, start + len(keys))))
             start += len(keys)
 
     def __contains__(self, key: str | None) -> bool:
         return key in self._spans
 
     def rows(self, source: Source) -> Iterator[Row]:
-        path, start, stop = self._spans[source.key]
-        with pq.ParquetFile(path) as table:
-            ends = np.cumsum([table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)])
-            for group, (low, high) in enumerate(pairwise([0, *ends.tolist()])):
-                if low < stop and start < high:
-                    if self._group is None or self._group[:2] != (path, group):
-                        self._group = (path, group, table.read_row_group(group))
-                    few = self._group[2].slice(max(start - low, 0), min(stop, high) - max(start, low))
-                    for row in few.to_pylist():
-                        yield row | _identity(source.name, row["frame_index"], row["image"]["bytes"])
+        table, numbers = self._spans[source.key]
+        for row in map(table.__getitem__, numbers):
+            yield row | _identity(source.name, row["frame_index"], row["image"]["bytes"])
 
 
 def _decode_all(new: list[Source], folder: Path, params: dict[str, Any], map_batches: MapBatches) -> list[Path]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,6 +137,24 @@ def count(path: Path) -> int:
     """The number of rows of a table, from its footer."""
     with _open(path) as table:
         return table.metadata.num_rows
+
+
+class Numbered:
+    """The rows of a table by their number, one row group in memory: quick when the numbers mostly go up."""
+
+    def __init__(self, path: Path, columns: list[str] | None = None) -> None:
+        self.path, self.columns = path, columns
+        with _open(path) as table:
+            groups = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+        self._starts = [0, *accumulate(groups)]
+        self._number, self._group = -1, pa.table({})
+
+    def __getitem__(self, row: int) -> Row:
+        number = bisect_right(self._starts, row) - 1
+        if number != self._number:
+            with _open(self.path) as table:
+                self._number, self._group = number, table.read_row_group(number, columns=self.columns)
+        return self._group.slice(row - self._starts[number], 1).to_pylist()[0]
 
 
 def write_quarantine(root: Path, stage: str, entries: Iterable[Row]) -> int:

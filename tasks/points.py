@@ -1,0 +1,198 @@
+"""Stage `points`: where each frame has something to draw, as a weight map and as one fixed sample of points.
+
+`contour`, the default, draws a face as a pen would, whatever the tone of skin and hair: a thin line along every edge
+and stroke, and the dark of small features. `threshold` is the original recipe: all pixels darker than middle grey.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import fft
+from scipy.ndimage import gaussian_filter, uniform_filter
+
+from tasks import density, rows, tables
+from tasks.errors import Refused
+from tasks.rows import MapBatches, Previous, no_previous
+from tasks.settings import Settings
+from tasks.stages import fill_table
+from tasks.tables import Row
+
+VERSION = 1
+SIDE = 256  # pixels on the longer side of a weight map
+FEWEST = 16  # a picture with fewer pixels to draw is refused
+BATCH = 64
+
+# Of `contour`, all in pixels of the map or in grey levels of 0 to 1.
+STROKE = 1.4  # width of the strokes and edges that it looks for
+EDGE_NOISE, EDGE_HALF = (
+    0.05,
+    0.15,
+)  # energy below is compression noise; energy at which an edge has half its full weight
+INK_REACH, INK_NOISE, INK_HALF = 3.0, 0.15, 1.0  # the same for ink: relative darkness against a blur this wide
+INK_SHARE = 0.3  # of all points
+MARGIN = 16
+
+
+def run(
+    settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
+) -> dict[str, Any]:
+    """Write `data/points.parquet`: the weight map and `num_points` points of every frame that shows something."""
+    weighting, num_points, seed = (
+        settings.params.points.weighting,
+        settings.params.points.num_points,
+        settings.params.seed,
+    )
+    path = root / "data" / "frames.parquet"
+    total = tables.count(path)
+    pictures = tables.Numbered(path, ["image"])
+    common = {"stage": "points", "version": VERSION, "weighting": weighting, "num_points": num_points, "seed": seed}
+
+    def frames() -> Iterator[Row]:
+        for number, frame in enumerate(tables.read(path, ["frame_id", "source", "sha256"], 4096)):
+            yield frame | {"number": number}
+
+    return fill_table(
+        "points",
+        root,
+        frames,
+        total=total,
+        key_of=lambda frame: rows.key(frame=frame["sha256"], **common),
+        fn=partial(place, weighting=weighting, num_points=num_points, seed=seed),
+        batch_size=BATCH,
+        payload=lambda batch: [(frame["sha256"], pictures[frame["number"]]["image"]["bytes"]) for frame in batch],
+        encode=lambda row: _pack(row["weights"]["bytes"], row["points"]),
+        decode=partial(_unpack, num_points=num_points),
+        previous=previous,
+        map_batches=map_batches,
+    )
+
+
+def place(pictures: list[tuple[str, bytes]], *, weighting: str, num_points: int, seed: int) -> list[bytes | Refused]:
+    """Weight map and points of each picture, given with the sha256 that seeds its sample."""
+    placed: list[bytes | Refused] = []
+    for digest, picture in pictures:
+        try:
+            png = encode(weigh(decode(picture), weighting))
+        except Refused as refused:
+            placed.append(refused)
+            continue
+        generator = torch.Generator().manual_seed((int(digest[:15], 16) + seed) % 2**63)
+        points = density.draw(density.density([png]), torch.tensor([0]), num_points, generator)[0]
+        placed.append(_pack(png, points.numpy()))
+    return placed
+
+
+def _pack(png: bytes, points: np.ndarray) -> bytes:
+    return np.ascontiguousarray(points, dtype="<f4").tobytes() + png
+
+
+def _unpack(value: bytes, num_points: int) -> Row:
+    points = np.frombuffer(value, dtype="<f4", count=2 * num_points).reshape(num_points, 2)
+    return {"weights": {"bytes": value[points.nbytes :], "path": None}, "points": points}
+
+
+def decode(picture: bytes) -> np.ndarray:
+    """An encoded picture as RGB of 0 to 1 [H, W, 3], at most `SIDE` pixels on its longer side."""
+    with Image.open(io.BytesIO(picture)) as image:
+        image.draft("RGB", (SIDE, SIDE))
+        scale = min(1.0, SIDE / max(image.size))
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        small = image.convert("RGB").resize(size, Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32) / 255
+
+
+def weigh(rgb: np.ndarray, weighting: str) -> np.ndarray:
+    """How much there is to draw at each pixel: RGB [H, W, 3] → [H, W], largest 1. Refused if it is next to nothing."""
+    weights = {"contour": contour, "threshold": threshold}[weighting](rgb)
+    drawn = int((weights > 0).sum())
+    if drawn < FEWEST:
+        what = {"contour": "belong to a line or a feature", "threshold": "are darker than middle grey"}[weighting]
+        raise Refused(f"has nothing to draw: {drawn} of its {weights.size} pixels {what}, fewer than {FEWEST}")
+    return weights / weights.max()
+
+
+def encode(weights: np.ndarray) -> bytes:
+    """A weight map as a greyscale PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(255 * weights).astype(np.uint8)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def threshold(rgb: np.ndarray) -> np.ndarray:
+    """The original recipe: every pixel darker than 128 of 255, all alike."""
+    return (_grey(rgb) < 128 / 255).astype(np.float32)
+
+
+def contour(rgb: np.ndarray) -> np.ndarray:
+    """Thin lines where a pen would draw, and the dark of small features.
+
+    Lines are the crests of the local energy of the monogenic signal (Felsberg and Sommer 2001), which has one crest on
+    a stroke as on an edge, where a gradient has two on a stroke. Both parts saturate, so that the faint line of a nose
+    on dark skin counts nearly as much as the outline of a pale face.
+    """
+    lines = _saturate(_crests(rgb), EDGE_NOISE, EDGE_HALF)
+    grey = gaussian_filter(_grey(rgb), 0.6)
+    around = gaussian_filter(grey, INK_REACH)
+    ink = _saturate((around - grey) / (around + 0.1), INK_NOISE, INK_HALF)
+    total_lines, total_ink = lines.sum(), ink.sum()
+    if total_lines == 0 or total_ink == 0:
+        return lines + ink
+    return (1 - INK_SHARE) * lines / total_lines + INK_SHARE * ink / total_ink
+
+
+def _grey(rgb: np.ndarray) -> np.ndarray:
+    return rgb @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def _saturate(strength: np.ndarray, noise: float, half: float) -> np.ndarray:
+    """0 up to `noise`, 1/2 at `half` above it, 1 in the limit."""
+    above = np.maximum(strength - noise, 0)
+    return above / (above + half)
+
+
+def _crests(rgb: np.ndarray) -> np.ndarray:
+    """Local energy of the three channels together [H, W] where it is largest across its line, 0 elsewhere."""
+    even, x, y = _monogenic(rgb.transpose(2, 0, 1))  # each [3, H, W]
+    energy = np.sqrt((even**2 + x**2 + y**2).sum(0))
+    xx, yy, xy = (uniform_filter(product.sum(0), 3) for product in (x * x, y * y, x * y))
+    across = np.rint(np.arctan2(2 * xy, xx - yy) / (np.pi / 2)).astype(int) % 4  # of 0°, 45°, 90°, 135°
+    smooth = np.pad(gaussian_filter(energy, 0.7), 1, mode="edge")
+    here, (height, width) = smooth[1:-1, 1:-1], energy.shape
+    crest = np.zeros(energy.shape, dtype=bool)
+    for direction, (down, right) in enumerate([(0, 1), (1, 1), (1, 0), (1, -1)]):
+        ahead = smooth[1 + down :, 1 + right :][:height, :width]
+        behind = smooth[1 - down :, 1 - right :][:height, :width]
+        crest |= (across == direction) & (here >= ahead) & (here >= behind)
+    return energy * crest
+
+
+def _monogenic(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`channels` [C, H, W] in the band of widths around `STROKE`, and the two parts of that band's Riesz transform."""
+    height, width = channels.shape[1:]
+    margin, band, parts = _filters(height, width)
+    spectrum = fft.rfft2(np.pad(channels, ((0, 0), *margin), mode="symmetric")) * band
+    inside = (slice(None), slice(MARGIN, MARGIN + height), slice(MARGIN, MARGIN + width))
+    shape = (height + sum(margin[0]), width + sum(margin[1]))
+    even, x, y = (fft.irfft2(spectrum * part, shape)[inside] for part in parts)
+    return even, x, y
+
+
+@lru_cache(maxsize=4)
+def _filters(height: int, width: int) -> tuple[tuple, np.ndarray, tuple]:
+    """Mirrored margins for a quick transform without border lines, and in frequency the band and what to do with it."""
+    lengths = [fft.next_fast_len(side + 2 * MARGIN, real=True) for side in (height, width)]
+    margin = tuple((MARGIN, length - side - MARGIN) for length, side in zip(lengths, (height, width), strict=True))
+    down, right = np.fft.fftfreq(lengths[0])[:, None], np.fft.rfftfreq(lengths[1])[None, :]
+    radius = np.hypot(down, right)
+    radius[0, 0] = 1
+    fine, coarse = (np.exp(-2 * (np.pi * radius * STROKE * spread) ** 2) for spread in (0.6, 1.6))
+    riesz = ((1j * along / radius).astype(np.complex64) for along in (right, down))
+    return margin, (fine - coarse).astype(np.float32), (np.complex64(1), *riesz)
