@@ -121,7 +121,7 @@ def steps(values: dict[str, Any]) -> Figure:
         axes.plot(list(by_steps), list(by_steps.values()), "o-", color=COLORS["model"], ms=4, label=LABELS["model"])
         for name, line in (("baseline", "--"), ("floor", ":")):
             if name in values[score]:
-                label = f"{LABELS[name]}, {values['settings']['steps']} steps" if name == "baseline" else LABELS[name]
+                label = f"{LABELS[name]}, {values['settings']['steps']} Euler steps" if name == "baseline" else LABELS[name]
                 axes.axhline(values[score][name], color=COLORS[name], ls=line, lw=1.3, label=label)
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(by_steps), [str(n) for n in by_steps])
