@@ -121,8 +121,8 @@ def steps(values: dict[str, Any]) -> Figure:
         axes.plot(list(by_steps), list(by_steps.values()), "o-", color=COLORS["model"], ms=4, label=LABELS["model"])
         for name, line in (("baseline", "--"), ("floor", ":")):
             if name in values[score]:
-                label = f"{LABELS[name]}, {values['settings']['steps']} Euler steps" if name == "baseline" else LABELS[name]
-                axes.axhline(values[score][name], color=COLORS[name], ls=line, lw=1.3, label=label)
+                said = LABELS[name] + f", {values['settings']['steps']} Euler steps" * (name == "baseline")
+                axes.axhline(values[score][name], color=COLORS[name], ls=line, lw=1.3, label=said)
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(by_steps), [str(n) for n in by_steps])
         axes.set(title=title, xlabel="Euler steps", ylim=(0, None))
