@@ -52,7 +52,7 @@ class Captioner:
 
     def __call__(self, pictures: Sequence[Image.Image], prompt: str) -> list[Written]:
         """Answer `prompt` about each RGB picture, greedily, all in one batch."""
-        fill = tuple(round(255 * mean) for mean in self.processor.image_processor.image_mean)
+        fill = tuple(round(255 * mean) for mean in self.processor.image_processor.image_mean or (0, 0, 0))
         inputs = self.processor(
             images=[square(picture, self.side, fill) for picture in pictures],
             text=[self.prompt(prompt)] * len(pictures),

@@ -211,3 +211,16 @@ def test_nf4_loads_and_writes_on_this_machine(tiny_models, name):
     kinds = {type(module).__name__ for part, module in model.model.named_modules() if "vision_tower" in part}
     assert "Linear4bit" not in kinds
     assert any(type(module).__name__ == "Linear4bit" for module in model.model.modules())
+
+
+def test_a_hub_model_loads_at_its_commit_and_a_branch_is_resolved_to_one(tiny_models, tmp_path, monkeypatch, caplog):
+    repository = tmp_path / "models--some--embedder"
+    shutil.copytree(tiny_models / "embedder", repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    branch = changed(tiny.profile().embedder, model="some/embedder", revision="main")
+    assert checkpoints.identity(branch, tmp_path) == f"some/embedder@{COMMIT} float32 unquantized"
+    assert f"some/embedder: revision 'main' is no pin; today it is {COMMIT}" in caplog.text
+    assert models.load_embedder(changed(branch, revision=COMMIT), tmp_path)(["a face"]).shape == (1, 512)
