@@ -35,6 +35,7 @@ VIDEOS = {
     ".ogv",
 }
 STILLS = {".jpg", ".jpeg", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+CONTAINERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg"  # a playlist in disguise must not open other files
 UNSUPPORTED = {".heic", ".heif"}
 MEDIA = VIDEOS | STILLS | UNSUPPORTED
 MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs: 1 GiB as 16-bit RGB
@@ -68,15 +69,16 @@ def pictures(path: Path, every: int, max_side: int) -> Iterator[Picture]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, av.error.InvalidDataError | UnidentifiedImageError):
+    if isinstance(error, av.FFmpegError | UnidentifiedImageError):
         return "is not a video or picture that can be decoded: damaged, cut short, or another kind of file"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"cannot be decoded: {' '.join(text.split()) or type(error).__name__}"
 
 
 def _video(path: Path, every: int, max_side: int) -> Iterator[Picture]:
-    # An absolute path and `file` alone: a playlist in a video's clothes must not open anything else.
-    with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
+    with av.open(
+        str(path.absolute()), options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    ) as container:
         streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
             raise Refused("has no video stream (sound only)" if container.streams.audio else "has no video stream")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy import fft
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import black_tophat, gaussian_filter, uniform_filter
 
 from tasks import density, rows, tables
 from tasks.errors import Refused
@@ -30,14 +30,13 @@ SIDE = 256  # pixels on the longer side of a weight map
 FEWEST = 16  # a picture with fewer pixels to draw is refused
 BATCH = 64
 
-# Of `contour`, all in pixels of the map or in grey levels of 0 to 1.
+# Of `contour`: lengths in pixels of the map, contrasts in nats of brightness.
 STROKE = 1.4  # width of the strokes and edges that it looks for
-EDGE_NOISE, EDGE_HALF = (
-    0.05,
-    0.15,
-)  # energy below is compression noise; energy at which an edge has half its full weight
-INK_REACH, INK_NOISE, INK_HALF = 3.0, 0.15, 1.0  # the same for ink: relative darkness against a blur this wide
+EDGE_NOISE, EDGE_HALF = 0.06, 0.2  # energy below is compression noise; energy at which an edge has half its full weight
+FEATURE = 9  # what is dark and narrower than this is ink
+INK_NOISE, INK_HALF = 0.12, 0.5
 INK_SHARE = 0.3  # of all points
+GLARE = 0.2  # added to brightness before its logarithm, as a screen in a lit room does: black on black is not seen
 MARGIN = 16
 
 
@@ -134,14 +133,14 @@ def threshold(rgb: np.ndarray) -> np.ndarray:
 def contour(rgb: np.ndarray) -> np.ndarray:
     """Thin lines where a pen would draw, and the dark of small features.
 
-    Lines are the crests of the local energy of the monogenic signal (Felsberg and Sommer 2001), which has one crest on
-    a stroke as on an edge, where a gradient has two on a stroke. Both parts saturate, so that the faint line of a nose
-    on dark skin counts nearly as much as the outline of a pale face.
+    Both are measured as ratios of brightness and saturate, so that the faint line of a nose on dark skin counts nearly
+    as much as the outline of a pale face. Lines are the crests of the local energy of the monogenic signal (Felsberg
+    and Sommer 2001), which has one crest on a stroke as on an edge, where a gradient has two on a stroke. Ink is the
+    black top-hat: what a closing would fill.
     """
-    lines = _saturate(_crests(rgb), EDGE_NOISE, EDGE_HALF)
-    grey = gaussian_filter(_grey(rgb), 0.6)
-    around = gaussian_filter(grey, INK_REACH)
-    ink = _saturate((around - grey) / (around + 0.1), INK_NOISE, INK_HALF)
+    lines = _saturate(_crests(np.log(rgb + GLARE)), EDGE_NOISE, EDGE_HALF)
+    grey = np.log(_grey(rgb) + GLARE)
+    ink = _saturate(black_tophat(gaussian_filter(grey, 0.6), FEATURE), INK_NOISE, INK_HALF)
     total_lines, total_ink = lines.sum(), ink.sum()
     if total_lines == 0 or total_ink == 0:
         return lines + ink
@@ -158,9 +157,9 @@ def _saturate(strength: np.ndarray, noise: float, half: float) -> np.ndarray:
     return above / (above + half)
 
 
-def _crests(rgb: np.ndarray) -> np.ndarray:
-    """Local energy of the three channels together [H, W] where it is largest across its line, 0 elsewhere."""
-    even, x, y = _monogenic(rgb.transpose(2, 0, 1))  # each [3, H, W]
+def _crests(channels: np.ndarray) -> np.ndarray:
+    """Local energy of all `channels` [H, W, C] together where it is largest across its line, 0 elsewhere: [H, W]."""
+    even, x, y = _monogenic(channels.transpose(2, 0, 1))
     energy = np.sqrt((even**2 + x**2 + y**2).sum(0))
     xx, yy, xy = (uniform_filter(product.sum(0), 3) for product in (x * x, y * y, x * y))
     across = np.rint(np.arctan2(2 * xy, xx - yy) / (np.pi / 2)).astype(int) % 4  # of 0°, 45°, 90°, 135°
