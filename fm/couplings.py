@@ -1,69 +1,238 @@
 """Who is paired with whom: a coupling reorders the source so that x0[…, i, :] goes with x1[…, i, :].
 
 The last two axes are a set of N vectors; axes before them are separate problems. A batch of clouds [B, N, D] is thus
-paired point by point inside each cloud, which is what makes the paths of a conditional cloud straight: pairing across
-clouds would mix their conditions.
+paired point by point inside each cloud, which is optimal transport *inside each condition*: pairing across clouds would
+mix their conditions, and what is learned then is the wrong joint distribution for good. Where the samples are whole
+vectors with a condition each, `across_batch` pairs them along the batch.
+
+A coupling is a function (x0, x1, *, condition, generator) → x0; settle its other arguments with `functools.partial`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from fm.checks import require, same_shape
+from fm.checks import finite, require, same_shape
 
-Coupling = Callable[[Tensor, Tensor], Tensor]
+
+class Coupling(Protocol):
+    """x0, x1 [..., N, D], the condition of each vector [..., N, C] where there is one → x0 [..., N, D]."""
+
+    def __call__(
+        self, x0: Tensor, x1: Tensor, *, condition: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor: ...
+
 
 _PARALLEL_FROM = 32  # fewer blocks than this are quicker on one thread
+_LARGE = 400  # from here on POT's network simplex is quicker than SciPy's assignment
 
 
-def independent(x0: Tensor, x1: Tensor) -> Tensor:
+def independent(
+    x0: Tensor, x1: Tensor, *, condition: Tensor | None = None, generator: torch.Generator | None = None
+) -> Tensor:
     """x0 as it was drawn."""
     same_shape(x0=x0, x1=x1)
     return x0
 
 
-def exact_ot(x0: Tensor, x1: Tensor, *, block: int | None = 64) -> Tensor:
+def exact_ot(
+    x0: Tensor,
+    x1: Tensor,
+    *,
+    block: int | None = 64,
+    condition: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """x0 [..., N, D] reordered by optimal transport under squared distance to x1 [..., N, D].
 
     Args:
-        block: solve in consecutive blocks of this many points instead of all N at once: the plan is then optimal
-            inside each block only, and the cost grows as N · block² instead of N³. None: one block. For points in
+        block: solve in consecutive blocks of this many vectors instead of all N at once: the plan is then optimal
+            inside each block only, and the cost grows as N · block² instead of N³. None: one block. For vectors in
             random order, as fresh samples of a cloud are, blocks are as random as any.
 
     Pooladian et al., "Multisample Flow Matching", arXiv 2304.14772; Tong et al., arXiv 2302.00482, section 4.
     """
+    return _take(x0, assignment(x0, x1, block=block))
+
+
+def condition_weighted_ot(
+    x0: Tensor,
+    x1: Tensor,
+    *,
+    condition: Tensor | None = None,
+    weight: float = 1.0,
+    block: int | None = 64,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Optimal transport under |x0 - x1|² + weight · |c0 - c1|², for conditions of real numbers.
+
+    Each x0 [..., N, D] carries the condition of the x1 it was drawn with. At weight 0 transport ignores conditions and
+    learns the wrong joint; a growing weight goes over into transport among equal conditions. Cheng and Schwing, "The
+    Curse of Conditions", arXiv 2503.10636.
+    """
+    require(weight >= 0, "weight", weight, "0 or more")
+    condition = _per_vector(condition, x1)
+    tail = condition.to(x1) * weight**0.5
+    return _take(x0, assignment(torch.cat([x0, tail], dim=-1), torch.cat([x1, tail], dim=-1), block=block))
+
+
+def inside_condition(
+    x0: Tensor,
+    x1: Tensor,
+    *,
+    condition: Tensor | None = None,
+    coupling: Coupling = exact_ot,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """`coupling` among the vectors of equal condition (labels [..., N], or equal rows [..., N, C]) only."""
+    same_shape(x0=x0, x1=x1)
+    condition = _per_vector(condition, x1)
+    rows = condition.reshape(-1, *condition.shape[x1.ndim - 2 :])
+    sources, targets = (v.reshape(-1, *v.shape[-2:]) for v in (x0, x1))
+    paired = sources.clone()
+    for i, labels in enumerate(rows):
+        _, group = torch.unique(labels, dim=0, return_inverse=True)
+        for k in range(int(group.max()) + 1):
+            members = (group == k).nonzero().flatten()
+            if len(members) > 1:
+                paired[i, members] = coupling(sources[i, members], targets[i, members], generator=generator)
+    return paired.reshape(x0.shape)
+
+
+def sinkhorn_ot(
+    x0: Tensor,
+    x1: Tensor,
+    *,
+    regularization: float,
+    condition: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Each x1 gets an x0 drawn from its column of the entropic plan; an x0 may serve twice. Cuturi, arXiv 1306.0895.
+
+    A Schrödinger bridge of noise σ wants `regularization` 2σ² (Tong et al., arXiv 2302.00482, section 3.2).
+    """
+    plan = sinkhorn_plan(x0, x1, regularization=regularization).transpose(-1, -2)
+    rows = plan.reshape(-1, plan.shape[-1]).float()
+    drawn = torch.multinomial(rows, 1, generator=generator).reshape(plan.shape[:-1])
+    return _take(x0, drawn)
+
+
+def mixed(
+    x0: Tensor,
+    x1: Tensor,
+    *,
+    share: float,
+    coupling: Coupling = exact_ot,
+    condition: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """A convex mix: `coupling` among a random `share` of the pairs, the others independent."""
+    require(0 <= share <= 1, "share", share, "in [0, 1]")
+    same_shape(x0=x0, x1=x1)
+    n = x0.shape[-2]
+    chosen = torch.randperm(n, generator=generator)[: round(share * n)].to(x0.device)
+    if len(chosen) < 2:
+        return x0
+    among = condition[..., chosen, :] if condition is not None and condition.ndim == x1.ndim else None
+    paired = coupling(x0[..., chosen, :], x1[..., chosen, :], condition=among, generator=generator)
+    return x0.index_copy(-2, chosen, paired)
+
+
+def across_batch(
+    x0: Tensor,
+    x1: Tensor,
+    *,
+    coupling: Coupling = exact_ot,
+    condition: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """`coupling` along the batch: each sample [B, …] is one vector, with its own condition [B, C]."""
+    same_shape(x0=x0, x1=x1)
+    paired = coupling(x0.flatten(1), x1.flatten(1), condition=condition, generator=generator)
+    return paired.reshape(x0.shape)
+
+
+def assignment(x0: Tensor, x1: Tensor, *, block: int | None = None) -> Tensor:
+    """The optimal plan as indices [..., N]: x1[…, i, :] gets x0[…, assignment[…, i], :]. See `exact_ot`."""
     same_shape(x0=x0, x1=x1)
     require(x0.ndim >= 2, "the shape of x0", tuple(x0.shape), "[..., N, D]")
+    finite("x0", x0)
+    finite("x1", x1)
     n = x0.shape[-2]
-    require(n >= 2, "the number of points of x0", n, "2 or more: optimal transport of a single point pairs nothing")
+    require(n >= 2, "the number of vectors of x0", n, "2 or more: transport of a single one pairs nothing")
     require(block is None or block >= 2, "block", block, "2 or more, or None")
     size = n if block is None else min(block, n)
     whole = n - n % size
-    parts = [x0[..., :whole, :].unflatten(-2, (-1, size))], [x1[..., :whole, :].unflatten(-2, (-1, size))]
-    order = _assign(parts[0][0], parts[1][0]) + torch.arange(0, whole, size).unsqueeze(-1)
-    order = order.flatten(-2)
+    blocks = (v[..., :whole, :].unflatten(-2, (-1, size)) for v in (x0, x1))
+    order = (_solve(*blocks) + torch.arange(0, whole, size).unsqueeze(-1)).flatten(-2)
     if whole < n:
-        rest = _assign(x0[..., None, whole:, :], x1[..., None, whole:, :]).flatten(-2) + whole
-        order = torch.cat([order, rest], dim=-1)
-    return x0.gather(-2, order.to(x0.device).unsqueeze(-1).expand_as(x0))
+        order = torch.cat([order, _solve(x0[..., whole:, :], x1[..., whole:, :]) + whole], dim=-1)
+    return order
 
 
-def _assign(x0: Tensor, x1: Tensor) -> Tensor:
+def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
+    """The entropic plan [..., N, M] between uniform weights under squared distance, solved in the log domain."""
+    import ot  # here, because the import is slow and most calls need SciPy alone
+
+    require(regularization > 0, "regularization", regularization, "positive")
+    finite("x0", x0)
+    finite("x1", x1)
+    costs = _costs(x0.double(), x1.double())
+    plans = [
+        ot.sinkhorn([], [], cost, regularization, method="sinkhorn_log", numItermax=20_000, stopThr=1e-10, warn=True)
+        for cost in costs.reshape(-1, *costs.shape[-2:]).numpy()
+    ]
+    return torch.from_numpy(np.stack(plans)).reshape(costs.shape)
+
+
+def _solve(x0: Tensor, x1: Tensor) -> Tensor:
     """[..., m, D] twice → [..., m], the row of x0 that each row of x1 gets."""
-    cost = torch.cdist(x1.detach().float(), x0.detach().float()).square_().cpu()
-    flat = list(cost.reshape(-1, *cost.shape[-2:]).numpy())
+    costs = _costs(x1.float(), x0.float())
+    m = costs.shape[-1]
+    if m == 1:
+        return torch.zeros(costs.shape[:-1], dtype=torch.long)
+    solve = _simplex if m >= _LARGE else _hungarian
+    flat = list(costs.reshape(-1, m, m).numpy())
     workers = torch.get_num_threads()
     if workers > 1 and len(flat) >= _PARALLEL_FROM:
         with ThreadPoolExecutor(workers) as pool:
-            columns = [c for _, c in pool.map(linear_sum_assignment, flat)]
+            columns = list(pool.map(solve, flat))
     else:
-        columns = [linear_sum_assignment(c)[1] for c in flat]
-    return torch.stack([torch.from_numpy(c) for c in columns]).reshape(cost.shape[:-1])
+        columns = [solve(cost) for cost in flat]
+    return torch.from_numpy(np.stack(columns)).reshape(costs.shape[:-1])
+
+
+def _hungarian(cost: np.ndarray) -> np.ndarray:
+    return linear_sum_assignment(cost)[1]
+
+
+def _simplex(cost: np.ndarray) -> np.ndarray:
+    import ot
+
+    return ot.emd([], [], cost.astype(np.float64), numItermax=10_000_000).argmax(1)
+
+
+def _costs(x: Tensor, y: Tensor) -> Tensor:
+    return torch.cdist(x.detach(), y.detach()).square_().cpu()
+
+
+def _take(x0: Tensor, order: Tensor) -> Tensor:
+    return x0.gather(-2, order.to(x0.device).unsqueeze(-1).expand(*order.shape, x0.shape[-1]))
+
+
+def _per_vector(condition: Tensor | None, x1: Tensor) -> Tensor:
+    """The condition of each vector, [..., N, C] (labels [..., N] get C = 1)."""
+    shape = None if condition is None else tuple(condition.shape)
+    wanted = tuple(x1.shape[:-1])
+    require(shape is not None and shape[: len(wanted)] == wanted and len(shape) in (len(wanted), len(wanted) + 1),
+            "the shape of condition", shape, f"{list(wanted)} or {[*wanted, 'C']}, one for each vector")  # fmt: skip
+    return condition.unsqueeze(-1) if condition.ndim == len(wanted) else condition
 
 
 COUPLINGS: dict[str, Coupling] = {"independent": independent, "ot": exact_ot}

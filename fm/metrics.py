@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from fm.checks import cloud, require
+from fm.couplings import exact_ot
 
 
 def chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
@@ -89,6 +90,20 @@ def emd(x: Tensor, y: Tensor) -> Tensor:
     costs = _distances(x, y).cpu().numpy()
     means = [float(cost[linear_sum_assignment(cost)].mean()) for cost in costs]
     return torch.tensor(means, dtype=x.dtype, device=x.device)
+
+
+def pairwise_emd(x: Tensor, y: Tensor) -> Tensor:
+    """Earth mover's distance between every cloud of x [A, N, D] and every cloud of y [B, N, D]: [A, B]."""
+    _same_space(x, y)
+    return torch.stack([emd(a.expand(len(y), -1, -1), y) for a in x])
+
+
+def w2(x: Tensor, y: Tensor) -> float:
+    """Exact 2-Wasserstein distance of two sets of points [N, D]: the root of the mean squared assigned distance."""
+    shapes = [tuple(x.shape), tuple(y.shape)]
+    require(x.ndim == 2 and x.shape == y.shape, "the shapes of x and y", shapes, "[N, D] both")
+    paired = exact_ot(x, y, block=None)
+    return float((paired - y).square().sum(-1).mean().sqrt())
 
 
 def retrieval(distances: Tensor) -> float:

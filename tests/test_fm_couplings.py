@@ -1,5 +1,6 @@
 """Couplings: a reordering of the source, optimal where it says so."""
 
+from functools import partial
 from itertools import permutations
 
 import pytest
@@ -57,10 +58,79 @@ def test_threads_do_not_change_the_plan():
 
 def test_bad_calls_say_what_is_allowed():
     one, _ = clouds(3, 4, 1, 2)
-    with pytest.raises(ValueError, match="number of points of x0 is 1, but must be 2 or more"):
+    with pytest.raises(ValueError, match="number of vectors of x0 is 1, but must be 2 or more"):
         couplings.exact_ot(one, one)
     x0, x1 = clouds(3, 4, 6, 2)
     with pytest.raises(ValueError, match="block is 1"):
         couplings.exact_ot(x0, x1, block=1)
     with pytest.raises(ValueError, match="x0 and x1"):
         couplings.exact_ot(x0, x1[:, :5])
+    with pytest.raises(ValueError, match="regularization is 0"):
+        couplings.sinkhorn_plan(x0, x1, regularization=0)
+    with pytest.raises(ValueError, match=r"shape of condition is \(4,\), but must be \[4, 6\] or \[4, 6, 'C'\]"):
+        couplings.inside_condition(x0, x1, condition=torch.zeros(4))
+
+
+def test_large_problems_are_solved_as_exactly_as_small_ones():
+    x0, x1 = clouds(4, 500, 2)
+    order = couplings.assignment(x0, x1)
+    from scipy.optimize import linear_sum_assignment
+
+    costs = torch.cdist(x1, x0).square().numpy()
+    rows, columns = linear_sum_assignment(costs)
+    assert float(cost(x0[order], x1)) == pytest.approx(costs[rows, columns].mean(), rel=1e-5)
+
+
+def test_inside_condition_never_crosses_a_label():
+    x0, x1 = clouds(5, 60, 2)
+    labels = torch.randint(3, (60,), generator=torch.Generator().manual_seed(0))
+    paired = couplings.inside_condition(x0, x1, condition=labels)
+    for label in range(3):
+        assert sorted(paired[labels == label].tolist()) == sorted(x0[labels == label].tolist())
+    assert cost(couplings.exact_ot(x0, x1, block=None), x1) < cost(paired, x1) < cost(x0, x1)
+
+
+def test_the_conditions_weight_goes_from_blind_to_strict():
+    x0, x1 = clouds(6, 80, 2)
+    labels = torch.randint(2, (80,), generator=torch.Generator().manual_seed(1))
+
+    def crossed(weight):
+        marked = torch.cat([x0, labels[:, None].float()], dim=1)
+        order = couplings.assignment(
+            *(torch.cat([x, labels[:, None] * weight**0.5], dim=1) for x in (x0, x1)), block=None
+        )
+        return float((marked[order, 2] != labels).float().mean())
+
+    shares = [crossed(w) for w in (0.0, 0.5, 1e4)]
+    assert shares[0] > shares[1] > shares[2] == 0
+    strict = couplings.condition_weighted_ot(x0, x1, condition=labels, weight=1e4, block=None)
+    assert torch.equal(
+        strict, couplings.inside_condition(x0, x1, condition=labels, coupling=partial(couplings.exact_ot, block=None))
+    )
+
+
+def test_sinkhorn_goes_from_exact_to_independent():
+    x0, x1 = clouds(7, 40, 2)
+    plans = [couplings.sinkhorn_plan(x0, x1, regularization=r) for r in (1e-3, 1e3)]
+    assert torch.equal(plans[0].argmax(0), couplings.assignment(x0, x1))
+    assert torch.allclose(plans[1], torch.full((40, 40), 1 / 1600, dtype=torch.float64), rtol=0.05)
+    for plan in plans:
+        assert torch.allclose(plan.sum(0), torch.full((40,), 1 / 40, dtype=torch.float64), rtol=1e-3)
+    first, second = (
+        couplings.sinkhorn_ot(x0, x1, regularization=0.1, generator=torch.Generator().manual_seed(2)) for _ in range(2)
+    )
+    assert torch.equal(first, second) and cost(first, x1) < cost(x0, x1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_mixed_moves_only_its_share(share):
+    x0, x1 = clouds(8, 100, 2)
+    paired = couplings.mixed(x0, x1, share=share, generator=torch.Generator().manual_seed(3))
+    assert sorted(paired.tolist()) == sorted(x0.tolist())
+    assert float((paired != x0).any(1).float().mean()) <= share
+
+
+def test_across_batch_pairs_whole_samples():
+    x0, x1 = clouds(9, 20, 3, 2)
+    paired = couplings.across_batch(x0, x1)
+    assert sorted(paired.flatten(1).tolist()) == sorted(x0.flatten(1).tolist()) and cost(paired, x1) < cost(x0, x1)
