@@ -1,11 +1,13 @@
 """Flow matching for conditional point clouds: torch in, torch out."""
 
+from fm.guidance import GUIDANCES, guided
 from fm.metrics import chamfer, emd, pairwise_chamfer, pairwise_sliced_w2, retrieval, sliced_w2
 from fm.networks import NETWORKS, build
-from fm.solvers import METHODS, guided, integrate, sample
+from fm.solvers import METHODS, dopri5, integrate, sample
 from fm.training import NotFinite, Progress, TrainConfig, TrainResult, train
 
 __all__ = [
+    "GUIDANCES",
     "METHODS",
     "NETWORKS",
     "NotFinite",
@@ -14,6 +16,7 @@ __all__ = [
     "TrainResult",
     "build",
     "chamfer",
+    "dopri5",
     "emd",
     "guided",
     "integrate",

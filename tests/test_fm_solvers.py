@@ -101,3 +101,35 @@ def test_bad_calls_say_what_is_allowed(network):
         fm.sample(network, None, 5, guidance=2)
     with pytest.raises(ValueError, match="rising or falling"):
         fm.integrate(spiral, X, torch.tensor([0.0, 0.5, 0.4]))
+    with pytest.raises(ValueError, match="kind is 'more', but must be one of plain, rescaled, zero-star"):
+        fm.sample(network, condition, 5, guidance=2, guidance_kind="more")
+    with pytest.raises(ValueError, match="trajectory is True, but must be False with dopri5"):
+        fm.sample(network, condition, 5, method="dopri5", trajectory=True)
+
+
+def test_guidance_variants_do_what_they_say(network):
+    x, t, c = torch.randn(3, 5, 2), torch.rand(3), torch.randn(3, 8)
+    conditional, unconditional = network(x, t, c), network(x, t)
+    v = fm.guided(network, c, 4.0, kind="rescaled")(x, t)
+    assert torch.allclose(v.flatten(1).std(1), conditional.flatten(1).std(1), rtol=1e-4)
+    scale = (conditional * unconditional).sum((1, 2)) / unconditional.square().sum((1, 2))
+    starred = scale[:, None, None] * unconditional
+    wanted = starred + 4.0 * (conditional - starred)
+    assert torch.allclose(fm.guided(network, c, 4.0, kind="zero-star")(x, t), wanted, atol=1e-5)
+    t = torch.tensor([0.1, 0.5, 0.9])
+    within = fm.guided(network, c, 4.0, interval=(0.3, 0.7))(x, t)
+    everywhere, plain = fm.guided(network, c, 4.0)(x, t), network(x, t, c)
+    assert torch.allclose(within[[0, 2]], plain[[0, 2]], atol=1e-5) and torch.allclose(within[1], everywhere[1])
+
+
+def test_adaptive_and_many_equal_steps_agree(network):
+    condition, noise = torch.randn(2, 8), torch.randn(2, 30, 2)
+    fine = fm.sample(network, condition, 30, steps=200, method="rk4", x0=noise).x
+    assert torch.allclose(fm.sample(network, condition, 30, method="dopri5", x0=noise).x, fine, atol=1e-3)
+
+
+def test_gradients_are_kept_when_asked_for(network):
+    condition = torch.randn(2, 8, requires_grad=True)
+    assert not fm.sample(network, condition, 5, steps=2).x.requires_grad
+    fm.sample(network, condition, 5, steps=2, differentiable=True).x.sum().backward()
+    assert float(condition.grad.abs().sum()) > 0

@@ -32,3 +32,27 @@ def test_bad_calls_say_what_is_allowed():
         times.uniform(0)
     with pytest.raises(ValueError, match="std is 0"):
         times.logit_normal(4, std=0)
+    with pytest.raises(ValueError, match="scale is 3"):
+        times.mode_heavy(4, scale=3)
+    with pytest.raises(ValueError, match="factor is 0"):
+        times.shift(torch.rand(3), 0)
+
+
+def test_mode_heavy_puts_its_weight_in_the_middle_and_is_uniform_at_zero():
+    def middle(scale):
+        t = times.mode_heavy(4000, torch.Generator().manual_seed(0), scale=scale)
+        return float(((t > 0.25) & (t < 0.75)).float().mean())
+
+    assert middle(-0.8) < middle(0.0) == pytest.approx(0.5, abs=0.01) < middle(1.29)
+
+
+def test_shift_keeps_the_ends_is_undone_by_its_inverse_and_reaches_the_grid_once():
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    assert torch.allclose(times.shift(times.shift(t, 3.0), 1 / 3), t)
+    assert torch.equal(times.grid(10, factor=3.0), times.shift(t, 3.0))
+    assert times.grid(10, factor=3.0)[[0, -1]].tolist() == [0.0, 1.0]
+    assert bool((times.grid(10, factor=3.0)[1:-1] < t[1:-1]).all())
+    drawn = times.shifted(1000, torch.Generator().manual_seed(0), factor=3.0)
+    assert torch.allclose(
+        times.shift(drawn, 1 / 3), times.stratified(1000, torch.Generator().manual_seed(0)), atol=1e-5
+    )
