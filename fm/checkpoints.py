@@ -78,7 +78,8 @@ def _name(value: Any) -> str:
     if hasattr(value, "name") and hasattr(value, "sigma"):
         return f"{value.name}(sigma={value.sigma})"
     if hasattr(value, "func"):
-        return f"{_name(value.func)}{value.args}{value.keywords}"
+        settled = [_name(v) for v in value.args] + [f"{k}={_name(v)}" for k, v in value.keywords.items()]
+        return f"{_name(value.func)}({', '.join(settled)})"
     return getattr(value, "__name__", None) or repr(value)
 
 

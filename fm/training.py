@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,19 @@ from torch import Tensor, nn
 from fm import checkpoints, couplings, paths, times
 from fm.checks import one_of, require
 
-DrawBatch = Callable[[torch.Generator], tuple[Tensor, Tensor | None]]
-"""generator → data x1 [B, N, D] and its conditions [B, C] or None"""
+
+class Batch(NamedTuple):
+    """Clouds x1 [B, N, D] and their conditions [B, C]; also x0 where the pairs are already made, as in reflow, and the
+    time t [B] of each cloud where that is settled, too. A plain tuple of the first ones will do."""
+
+    x1: Tensor
+    condition: Tensor | None = None
+    x0: Tensor | None = None
+    t: Tensor | None = None
+
+
+DrawBatch = Callable[[torch.Generator], tuple[Tensor, ...]]
+"""generator → a `Batch`, or a tuple of its first members"""
 Source = Callable[[Tensor, torch.Generator], Tensor]
 """data x1 and a generator → x0 of x1's shape"""
 
@@ -181,18 +193,19 @@ def draw_example(
     draw_batch: DrawBatch, config: TrainConfig, generator: torch.Generator, step: int = 0
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]:
     """One batch ready for the network: x_t [B·k, N/k, D], t, condition, keep, u_t, with k = times_per_cloud."""
-    x1, condition = draw_batch(generator)
+    x1, condition, x0, t = Batch(*draw_batch(generator))
     require(x1.ndim == 3 and x1.numel() > 0, "the shape of a batch of clouds", tuple(x1.shape), "[B, N, D]")
-    for name, value in (("the clouds", x1), ("the conditions", condition)):
+    for name, value in (("the clouds", x1), ("the conditions", condition), ("the source", x0)):
         if value is not None and not torch.isfinite(value).all():
             bad = (~torch.isfinite(value.flatten(1)).all(1)).nonzero().flatten().tolist()
             raise NotFinite(f"step {step}: {name} of the batch hold NaN or infinity at batch positions {bad}")
     clouds, points, _ = x1.shape
-    k = config.times_per_cloud if config.times_per_cloud < points else points
+    k = min(config.times_per_cloud, points)
     require(points % k == 0, "times_per_cloud", k, f"a divisor of the {points} points of a cloud")
-    x0 = config.coupling(config.source(x1, generator), x1)
+    if x0 is None:
+        x0 = config.coupling(config.source(x1, generator), x1, condition=condition, generator=generator)
+    t = config.times(clouds * k, generator).to(x1) if t is None else t.repeat_interleave(k)
     x0, x1 = (v.reshape(clouds * k, points // k, -1) for v in (x0, x1))
-    t = config.times(clouds * k, generator).to(x1.dtype)
     x, velocity = config.path(x0, x1, t, generator=generator)
     keep = None
     if condition is not None:

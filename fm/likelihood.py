@@ -1,0 +1,91 @@
+"""The density that a flow gives to data: log p(x1) = log p(x0) - ∫ ∇·v dt along the path that ends in x1.
+
+Chen et al., "Neural Ordinary Differential Equations", arXiv 1806.07366, theorem 1. The last axis of x is the vector
+whose density is meant; vectors must not see each other, as with a pointwise network, where each point has its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fm.checks import finite, one_of, require
+from fm.runge_kutta import Velocity, integrate
+from fm.times import grid
+
+METHODS = ("exact", "hutchinson")
+
+
+def standard_normal(x: Tensor) -> Tensor:
+    """log N(x | 0, I) of x [..., D]: [...]."""
+    return -0.5 * (x.square() + math.log(2 * math.pi)).sum(-1)
+
+
+def divergence(velocity: Velocity, x: Tensor, t: Tensor, probe: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """v(x, t) and its divergence [...] over the last axis of x [B, …, D].
+
+    Exact, by one backward pass for each of the D coordinates; or with a `probe` of x's shape, of mean 0 and covariance
+    I, Hutchinson's estimate probeᵀ (∂v/∂x) probe by a single one (Grathwohl et al., arXiv 1810.01367).
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        v = velocity(x, t)
+        if probe is not None:
+            (pulled,) = torch.autograd.grad(v, x, probe)
+            return v.detach(), (pulled * probe).sum(-1)
+        total = torch.zeros_like(x[..., 0])
+        for i in range(x.shape[-1]):
+            (row,) = torch.autograd.grad(v[..., i].sum(), x, retain_graph=True)
+            total = total + row[..., i]
+    return v.detach(), total
+
+
+def log_likelihood(
+    velocity: Velocity,
+    x: Tensor,
+    *,
+    steps: int = 100,
+    method: str = "rk4",
+    trace: str = "exact",
+    probes: int = 1,
+    generator: torch.Generator | None = None,
+    log_source: Callable[[Tensor], Tensor] = standard_normal,
+) -> Tensor:
+    """log p(x) in nats of data x [B, …, D], a number for each vector: [B, …].
+
+    Args:
+        steps, method: of the solver, which goes back from t = 1 to 0.
+        trace: "exact", or "hutchinson" for large D, whose noise is that of `probes` random signs a vector.
+        log_source: log density of x0.
+    """
+    one_of("trace", trace, METHODS)
+    require(probes >= 1, "probes", probes, "1 or more")
+    finite("x", x)
+    if trace == "exact":
+        return _solve(velocity, x, None, steps, method, log_source)
+    estimates = []
+    for _ in range(probes):
+        signs = torch.randint(2, x.shape, generator=generator).to(x) * 2 - 1
+        estimates.append(_solve(velocity, x, signs, steps, method, log_source))
+    return torch.stack(estimates).mean(0)
+
+
+def _solve(
+    velocity: Velocity, x: Tensor, probe: Tensor | None, steps: int, method: str, log_source: Callable[[Tensor], Tensor]
+) -> Tensor:
+    def joint(state: Tensor, t: Tensor) -> Tensor:
+        v, growth = divergence(velocity, state[..., :-1], t, probe)
+        return torch.cat([v, growth.unsqueeze(-1)], dim=-1)
+
+    start = torch.cat([x, torch.zeros_like(x[..., :1])], dim=-1)
+    end = integrate(joint, start, grid(steps).flip(0), method=method).x
+    return log_source(end[..., :-1]) + end[..., -1]
+
+
+def bits_per_dimension(log_likelihood: Tensor, dim: int) -> Tensor:
+    """-log₂ p / D of log likelihoods in nats."""
+    require(dim >= 1, "dim", dim, "1 or more")
+    return -log_likelihood / (dim * math.log(2))
