@@ -41,7 +41,7 @@ PARTS = {
         "Stipple's demo captioner",
         "image-text-to-text",
         "A FastVLM (`FastVlmForConditionalGeneration`: a FastViT vision tower, a projector, a Qwen2 language model) "
-        "that describes a rendered face in 200 to 260 words: orientation first, then expression, then hair, skin, "
+        "that describes a rendered face in 200 to 280 words: orientation first, then expression, then hair, skin, "
         "glasses, clothes. It knows one prompt, the one in `params.yaml`.",
         "9,000 faces that `demo/render.py` drew of random characters and poses; the eight characters of the demo clips "
         "are not among them. First the vision tower learned to tell 15 facts of a picture, with linear heads that were "

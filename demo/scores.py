@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from demo.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose
 from demo.phrasings import read
+from demo.words import facts, summary
 from tasks import captions, media, models, settings, summaries
 from tasks.errors import Refused
 
@@ -90,15 +92,13 @@ def describe(given: settings.Settings, clips: Sequence[str] | None = None, root:
 def score(words: Words, given: settings.Settings, root: Path = Path()) -> dict[str, float]:
     """The scores by name; shares lie between 0 and 1."""
     read_captions = [read(text) for text in words.captions]
-    facts = [(true["orientation"], true["expression"]) for true in words.truth]
-    both = zip(read_captions, facts, words.truth, strict=True)
+    shown = [(true["orientation"], true["expression"]) for true in words.truth]
+    both = zip(read_captions, shown, words.truth, strict=True)
     right = [(said[0] == fact[0], said[1] == fact[1], true) for said, fact, true in both]
     clear = np.array([true["orientation_clear"] and true["expression_clear"] for true in words.truth])
     cosines = words.embeddings @ words.embeddings.T
     others = cosines[~np.eye(len(cosines), dtype=bool)]
     clip = np.array([frame.rpartition("/")[0] for frame in words.frame_ids])
-    free = models.load_embedder(given.profile.embedder, root)(list(PHRASINGS)) @ words.embeddings[clear].T
-    clear_facts = [fact for fact, is_clear in zip(facts, clear, strict=True) if is_clear]
     tellers: dict[str, set[str]] = {}
     for text, true in zip(words.captions, words.truth, strict=True):
         tellers.setdefault(text, set()).add(true["character"])
@@ -116,24 +116,36 @@ def score(words: Words, given: settings.Settings, root: Path = Path()) -> dict[s
         "words per summary, max": max(row["words"] for row in words.summaries),
         "tokens per summary, max": max(row["clip_tokens"] for row in words.summaries),
         "attempts per summary, max": max(row["attempts"] for row in words.summaries),
-        "embeddings: the nearest agrees on both": _agreement(cosines, facts, clear, np.eye(len(clip), dtype=bool)),
-        "embeddings: the nearest of another clip agrees": _agreement(cosines, facts, clear, clip[:, None] == clip),
-        "embeddings: free phrasings land right": _mean(
-            clear_facts[near] == meant for near, meant in zip(free.argmax(axis=1), PHRASINGS.values(), strict=True)
-        ),
+        "embeddings: the nearest agrees on both": _agreement(cosines, shown, clear, np.eye(len(clip), dtype=bool)),
+        "embeddings: the nearest of another clip agrees": _agreement(cosines, shown, clear, clip[:, None] == clip),
+        "embeddings: free phrasings land right": phrasings_land(models.load_embedder(given.profile.embedder, root)),
         "cosine, mean": float(others.mean()),
         "cosine, std": float(others.std()),
         "cosine, min": float(others.min()),
     }
 
 
-def _agreement(cosines: np.ndarray, facts: list[tuple], clear: np.ndarray, barred: np.ndarray) -> float:
+def phrasings_land(embedder: models.Embedder) -> float:
+    """Share of `PHRASINGS` that lie nearest to a summary of what they mean, of all faces the cast can make."""
+    ways = {"front": (0.0, 0.0), "left": (-0.7, 0.0), "right": (0.7, 0.0), "up": (0.0, 0.7), "down": (0.0, -0.7)}
+    faces = [
+        facts(member, Pose(*ways[orientation], expression))
+        for member in CAST
+        for orientation in ORIENTATIONS
+        for expression in EXPRESSIONS
+    ]
+    near = (embedder(list(PHRASINGS)) @ embedder([summary(face) for face in faces]).T).argmax(axis=1)
+    found = [(faces[number]["orientation"], faces[number]["expression"]) for number in near]
+    return _mean(a == b for a, b in zip(found, PHRASINGS.values(), strict=True))
+
+
+def _agreement(cosines: np.ndarray, shown: list[tuple], clear: np.ndarray, barred: np.ndarray) -> float:
     """Share of the clear frames, of those that can, whose nearest clear frame that is not barred shows the same."""
     eligible = clear & ~barred
     near = np.where(eligible, cosines, -2.0).argmax(axis=1)
-    same = np.array([[a == b for b in facts] for a in facts])
+    same = np.array([[a == b for b in shown] for a in shown])
     asked = np.flatnonzero(clear & (same & eligible).any(axis=1))
-    return _mean(same[asked, near[asked]])
+    return _mean(same[asked, near[asked]]) if len(asked) else float("nan")
 
 
 def _mean(values: Any) -> float:

@@ -95,7 +95,7 @@ def example(rng: np.random.Generator) -> tuple[str, dict[str, str]]:
     return text, complete(named)
 
 
-def train(folder: Path, *, steps: int = 2500, batch: int = 96, seed: int = 3) -> None:
+def train(folder: Path, *, steps: int = 1800, batch: int = 96, seed: int = 3) -> None:
     """Train the embedder and save it with its tokenizer."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)

@@ -54,10 +54,12 @@ def facts(character: Character, pose: Pose) -> dict[str, str]:
 
 
 WAY = {"left": "to the left", "right": "to the right", "up": "upward", "down": "downward"}
+COMPASS = {"left": "west", "right": "east"}
+LEANS = {"left": "leftward", "right": "rightward", "up": "skyward", "down": "earthward"}
 TURNED = {
-    "slightly": "the far cheek is only a little narrower than the near one, and both eyes are easy to see",
-    "clearly": "the far cheek has become narrow, and the features have moved towards that edge of the head",
-    "far": "the far cheek has nearly gone from view, and the far eye sits at the very edge of the face",
+    "slightly": "the farther cheek is only a little narrower than the nearer one",
+    "clearly": "the farther cheek has become narrow, with the features moved towards that edge of the head",
+    "far": "the farther cheek has nearly gone from view, with one eye at the very edge of the face",
 }
 RAISED = {
     "slightly": "the features sit just a little higher on the head than they would in a level view",
@@ -141,7 +143,12 @@ HAIR_COLOR = {
     "grey": "Its grey is silvery and gives the face a certain dignity.",
     "pink": "Its pink is plainly dyed and gives the face a bold touch.",
 }
-EYES = {color: f"the {color} eyes" for color in characters.EYE_COLORS}
+EYES = {
+    "brown": "brown eyes like two hazelnuts",
+    "blue": "blue eyes like a summer sky",
+    "green": "green eyes like moss in a forest",
+    "hidden": "eyes that are closed",
+}
 GLASSES = {
     "none": "There are no glasses, so nothing stands between the viewer and {eyes}.",
     "round": "A pair of round glasses with thin rims sits on the nose, with {eyes} behind the lenses.",
@@ -154,6 +161,16 @@ FACIAL_HAIR = {
         "moustache": "A thick moustache covers the upper lip, while the chin and the cheeks are shaved.",
         "beard": "A full beard covers the chin and the cheeks and frames the mouth.",
     },
+}
+TOP = {
+    "red": "vivid as a ripe tomato",
+    "orange": "warm as a pumpkin",
+    "yellow": "bright as a lemon",
+    "green": "fresh as spring grass",
+    "blue": "deep as the sea",
+    "purple": "rich as lavender",
+    "white": "clean as new snow",
+    "black": "sober as midnight",
 }
 HEADWEAR = {
     "none": "Nothing is worn on the head",
@@ -170,10 +187,10 @@ STYLE = (
 
 
 def caption(facts: Facts) -> str:
-    """A description in 200 to 260 words. What moves comes first: orientation, then expression, then the character."""
+    """A description in 200 to 280 words. What moves comes first: orientation, then expression, then the character."""
     f = facts
     person, they, their = PERSON[f["gender"]]
-    color = f["top_color"]
+    top = f"{_article(f['top_color'])} top as {TOP[f['top_color']]}"
     mood = _vary(MOOD[f["expression"]], f["top_color"])
     sentences = [
         _orientation(f),
@@ -191,13 +208,13 @@ def caption(facts: Facts) -> str:
         SKIN[f["skin"]] + ".",
         HAIR[f["hair_style"]].format(color=f["hair_color"]),
         HAIR_COLOR[f["hair_color"]],
-        GLASSES[f["glasses"]].format(eyes=EYES.get(f["eye_color"], "eyes that are closed")),
+        GLASSES[f["glasses"]].format(eyes=EYES[f["eye_color"]]),
         FACIAL_HAIR[f["gender"]][f["facial_hair"]],
         _vary(
             (
-                f"{they} is dressed in a plain {color} top with a simple neckline.",
-                f"{they} wears a {color} top without any pattern, cut close around the neck.",
-                f"Below the neck begins a {color} top, plain and comfortable, that covers {their} shoulders.",
+                f"{they} is dressed in {top} that has a simple neckline.",
+                f"{they} wears {top}, without any pattern and cut close around the neck.",
+                f"Below the neck begins {top}, plain and comfortable, that covers {their} shoulders.",
             ),
             f["eye_color"],
         ),
@@ -227,7 +244,7 @@ def summary(facts: Facts, max_words: int = 50) -> str:
     has += [f"{f['eye_color']} eyes"] * (f["eye_color"] != "hidden")
     has += [f"{f['glasses']} glasses"] * (f["glasses"] != "none")
     has += [_article(f["facial_hair"])] * (f["facial_hair"] != "none")
-    wears = [f"a {f['top_color']} top" if f["top_color"] != "orange" else "an orange top"]
+    wears = [_article(f"{f['top_color']} top")]
     wears += [_article(f["headwear"])] * (f["headwear"] != "none") + ["earrings"] * (f["earrings"] == "yes")
     texts = (
         f"{first}{lean}. {they} has {_series(has)}. {they} wears {_series(wears)}.",
@@ -241,16 +258,18 @@ def summary(facts: Facts, max_words: int = 50) -> str:
 
 def _orientation(f: Facts) -> str:
     way, degree = f["orientation"], f["degree"]
-    lean = WAY.get(f["lean"])
+    lean = LEANS.get(f["lean"])
+    most = ", almost as much as it can be" if degree == "far" else ""
     if way == "front":
         first = "The face is front-facing: it looks straight out of the picture, and both cheeks are seen equally well."
         return f"{first} " + (f"The head drifts a hint {lean}." if lean else "The head is held level and upright.")
     if way in ("left", "right"):
-        first = f"The face is turned {degree} to the {way} of the picture: the nose points {way}, {TURNED[degree]}."
+        points = f"the nose points {way}, where a map has its {COMPASS[way]}"
+        first = f"The face is turned {degree} to the {way} of the picture{most}: {points}, and {TURNED[degree]}."
     elif way == "up":
-        first = f"The face is tilted {degree} upward: the chin is lifted, {RAISED[degree]}."
+        first = f"The face is tilted {degree} upward{most}: the chin is lifted, {RAISED[degree]}."
     else:
-        first = f"The face is tilted {degree} downward: the chin is lowered, {LOWERED[degree]}."
+        first = f"The face is tilted {degree} downward{most}: the chin is lowered, {LOWERED[degree]}."
     return f"{first} " + (f"It leans a little {lean} as well." if lean else "It keeps to that one direction.")
 
 
