@@ -13,7 +13,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tasks.errors import Refused
@@ -86,6 +86,7 @@ def _video(path: Path, every: int, max_side: int) -> Iterator[Picture]:
         stream.thread_type = "AUTO"
         _check_size(stream.codec_context.width, stream.codec_context.height)
         pixel_aspect = float(stream.sample_aspect_ratio or 1)
+        scaler = VideoReformatter()  # keeps its tables from frame to frame, where `frame.reformat` makes them anew
         start, time, decoded = None, 0.0, 0
         try:
             for decoded, frame in enumerate(container.decode(stream), start=1):
@@ -97,7 +98,7 @@ def _video(path: Path, every: int, max_side: int) -> Iterator[Picture]:
                 elif stream.average_rate:
                     time = (decoded - 1) / float(stream.average_rate)
                 if (decoded - 1) % every == 0:
-                    yield Picture(decoded - 1, time, _from_video(frame, pixel_aspect, max_side))
+                    yield Picture(decoded - 1, time, _from_video(frame, scaler, pixel_aspect, max_side))
         except av.FFmpegError as error:
             if decoded:
                 raise Refused(f"is damaged or cut short from frame {decoded} on") from error
@@ -117,10 +118,12 @@ def _check_whole(stream: av.VideoStream, decoded: int, time: float) -> None:
         raise Refused(f"is cut short: {decoded} of {stream.frames} frames are there")
 
 
-def _from_video(frame: av.VideoFrame, pixel_aspect: float, max_side: int) -> Image.Image:
+def _from_video(frame: av.VideoFrame, scaler: VideoReformatter, pixel_aspect: float, max_side: int) -> Image.Image:
     width, height = _fit(frame.width * pixel_aspect, frame.height, max_side)
     alpha = frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
-    scaled = frame.reformat(width, height, "rgba" if alpha else "rgb24", interpolation=Interpolation.AREA)
+    scaled = scaler.reformat(
+        frame, width, height, "rgba" if alpha else "rgb24", interpolation=Interpolation.AREA, threads=1
+    )
     image = Image.fromarray(scaled.to_ndarray())
     return _over_white(image).rotate(frame.rotation, expand=True) if frame.rotation else _over_white(image)
 

@@ -1,0 +1,129 @@
+"""Stage `frames` against a bare decode of the same files, and its memory from 10 to 1000 clips.
+
+    python -m benchmarks.frames
+
+The bare decode is PyAV's loop over all frames with the same threads and nothing else. Both take turns in processes of
+their own; the least of `ROUNDS` counts, in wall time and in processor time. Writes benchmarks/results/frames.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas  # noqa: F401  pyarrow imports it on first use, and imports are not what is measured
+
+from tasks import frames, settings
+from tasks.tables import replacing
+
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "frames.json"
+ROUNDS = 3
+CLIPS = (10, 100, 1000)
+
+
+def main() -> None:
+    demo = sorted((ROOT / "demo" / "clips").glob("*.mp4"))
+    with tempfile.TemporaryDirectory() as folder:
+        large = Path(folder, "large")
+        for number in range(2):
+            film(large / f"{number}.mp4", 1280, 720, 120, seed=number)
+        result = {
+            "machine": {"python": platform.python_version(), "av": av.__version__, "cores": os.cpu_count()},
+            "time": {
+                "demo clips, 256 × 256": compare(ROOT / "demo" / "clips"),
+                "2 clips of 120 frames, 1280 × 720": compare(large),
+            },
+            "memory": {},
+        }
+        for count in CLIPS:
+            many = Path(folder, f"{count}")
+            many.mkdir()
+            for number, clip in enumerate(islice(cycle(demo), count)):
+                (many / f"{number:04d}.mp4").symlink_to(clip)
+            measured = child("stage", many)
+            result["memory"][f"{count} clips"] = {"rows": measured["rows"], "peak_mb": measured["peak_mb"]}
+            print(count, measured)
+    with replacing(RESULT) as file:
+        file.write(json.dumps(result, indent=2, ensure_ascii=False).encode() + b"\n")
+    print(RESULT.read_text())
+
+
+def film(path: Path, width: int, height: int, count: int, seed: int) -> None:
+    """Write an h264 video of drifting waves with a camera's noise."""
+    path.parent.mkdir(exist_ok=True)
+    rng = np.random.default_rng(seed)
+    down, right = np.mgrid[:height, :width].astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(count):
+            waves = 128 + 90 * np.sin((right + 5 * number) / 37) * np.cos((down - 3 * number) / 53)
+            grain = rng.normal(0, 3, (height, width)).astype(np.float32)
+            picture = np.dstack([waves + grain, 255 - waves + grain, np.roll(waves, 40, 1) + grain])
+            frame = av.VideoFrame.from_ndarray(picture.clip(0, 255).astype(np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def compare(folder: Path) -> dict[str, float]:
+    """Seconds of the stage and of a bare decode, taking turns."""
+    runs = [{what: child(what, folder) for what in ("bare", "stage")} for _ in range(ROUNDS)]
+    least = {
+        f"{what}_{clock}_s": min(run[what][f"{clock}_s"] for run in runs)
+        for what in ("bare", "stage")
+        for clock in ("wall", "cpu")
+    }
+    ratios = {
+        f"{clock}_ratio": round(least[f"stage_{clock}_s"] / least[f"bare_{clock}_s"], 2) for clock in ("wall", "cpu")
+    }
+    print(folder.name, least | ratios)
+    return {"rows": runs[0]["stage"]["rows"]} | least | ratios
+
+
+def child(what: str, folder: Path) -> dict[str, float]:
+    """Run `measure` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.frames", what, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def measure(what: str, folder: Path) -> dict[str, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    rows = bare(folder) if what == "bare" else stage(folder)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"rows": rows, "wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_mb": round(peak)}
+
+
+def bare(folder: Path) -> int:
+    count = 0
+    for path in sorted(folder.iterdir()):
+        with av.open(str(path)) as container:
+            container.streams.video[0].thread_type = "AUTO"
+            count += sum(1 for _ in container.decode(video=0))
+    return count
+
+
+def stage(folder: Path) -> int:
+    chosen = settings.load(ROOT)
+    chosen = chosen.model_copy(update={"params": chosen.params.model_copy(update={"input": str(folder)})})
+    with tempfile.TemporaryDirectory() as root:
+        return frames.run(chosen, Path(root))["rows"]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]).resolve())))
+    else:
+        main()
