@@ -56,7 +56,8 @@ def reproduce(name: str, compute: Callable[[], None]) -> Outcome:
             except BaseException:
                 with repo.lock:
                     stage.remove_outs(ignore_remove=False, force=False)
-                    stage.checkout(allow_missing=True)
+                    if all(out.hash_info for out in stage.outs):
+                        stage.checkout(allow_missing=True)
                 raise
         with repo.lock:
             stage.save()
