@@ -186,7 +186,7 @@ def train(
             on_step(Progress(step + 1, config.steps, value, rate))
         if file is not None and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
             run.save(file, step + 1, accelerator)
-    return TrainResult(ema.eval().cpu(), losses, first)
+    return TrainResult(ema.requires_grad_(True).eval().cpu(), losses, first)
 
 
 def draw_example(

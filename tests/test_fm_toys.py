@@ -71,18 +71,18 @@ def oracle(x, t):
 
 
 def test_following_the_oracle_gives_the_mixture():
-    noise = torch.randn(1, 1500, 2, generator=seeded(), dtype=torch.float64)
+    noise = torch.randn(1, 800, 2, generator=seeded(), dtype=torch.float64)
     got = fm.integrate(oracle, noise, torch.linspace(0, 1, 41), method="rk4").x[0]
-    other, more = MIX(1500, seeded(1)).x, MIX(1500, seeded(2)).x
+    other, more = MIX(800, seeded(1)).x, MIX(800, seeded(2)).x
     assert metrics.w2(got, other) < 1.5 * metrics.w2(more, other)
 
 
 def test_likelihood_agrees_with_the_closed_form():
     x = MIX(40, seeded()).x.unsqueeze(0)
-    exact = likelihood.log_likelihood(oracle, x, steps=60)
-    assert torch.allclose(exact, MIX.log_density(x), atol=1e-3)
-    estimated = likelihood.log_likelihood(oracle, x, steps=20, trace="hutchinson", probes=30, generator=seeded())
-    assert float((estimated - exact).abs().mean()) < 0.2
+    exact = likelihood.log_likelihood(oracle, x, steps=30)
+    assert torch.allclose(exact, MIX.log_density(x), atol=5e-3)
+    estimated = likelihood.log_likelihood(oracle, x, steps=8, trace="hutchinson", probes=10, generator=seeded())
+    assert float((estimated - exact).abs().mean()) < 0.3
     assert torch.allclose(likelihood.bits_per_dimension(exact, 2), -exact / (2 * torch.log(torch.tensor(2.0))))
 
 
