@@ -6,15 +6,12 @@ import io
 import json
 import logging
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from tasks import checkpoints, models, settings, tables
@@ -40,7 +37,7 @@ def run(
     captioner, prompt = settings.profile.captioner, settings.params.captions.prompt
     path = root / "data" / "frames.parquet"
     total = tables.count(path)
-    pictures = _Pictures(path)
+    pictures = tables.Numbered(path, ["image"])
     scope = _Scope(captioner, root)
     common = {
         "stage": "captions",
@@ -57,7 +54,7 @@ def run(
             yield frame | {"number": number}
 
     def payload(batch: list[Row]) -> list[bytes]:
-        encoded = pictures([frame["number"] for frame in batch])
+        encoded = [pictures[frame["number"]]["image"]["bytes"] for frame in batch]
         scope.look([frame["source"] for frame in batch], encoded)
         return encoded
 
@@ -142,28 +139,6 @@ def palette_share(picture: Image.Image) -> float:
     pixels = np.asarray(small).reshape(-1, 3).astype(np.int64) >> 3
     counts = np.unique(pixels @ [1, 32, 1024], return_counts=True)[1]
     return float(np.sort(counts)[-12:].sum() / counts.sum())
-
-
-class _Pictures:
-    """The encoded pictures of the frames table by row number, with one row group of it in memory."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with pq.ParquetFile(path) as table:
-            groups = [table.metadata.row_group(number).num_rows for number in range(table.num_row_groups)]
-        self.starts = [0, *accumulate(groups)]
-        self.number, self.group = -1, None
-
-    def __call__(self, numbers: list[int]) -> list[bytes]:
-        return [self._at(number) for number in numbers]
-
-    def _at(self, row: int) -> bytes:
-        number = bisect_right(self.starts, row) - 1
-        if number != self.number:
-            with pq.ParquetFile(self.path) as table:
-                self.group = table.read_row_group(number, columns=["image"]).column(0).combine_chunks()
-            self.number = number
-        return self.group.field("bytes")[row - self.starts[number]].as_py()
 
 
 class _Scope:

@@ -18,28 +18,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tasks.errors import Refused
 
-VIDEOS = {
-    ".mp4",
-    ".mov",
-    ".m4v",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".mts",
-    ".wmv",
-    ".flv",
-    ".3gp",
-    ".ogv",
-}
+VIDEOS = {".mp4", ".mov", ".m4v", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv"}
 STILLS = {".jpg", ".jpeg", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
-CONTAINERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg"  # a playlist in disguise must not open other files
+CONTAINERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv"  # a playlist in disguise must not open other files
 UNSUPPORTED = {".heic", ".heif"}
 MEDIA = VIDEOS | STILLS | UNSUPPORTED
 MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs: 1 GiB as 16-bit RGB
 
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size decides
 av.logging.set_level(av.logging.PANIC)  # what goes wrong arrives as an exception, not as lines on stderr
 
 
@@ -129,21 +115,19 @@ def _from_video(frame: av.VideoFrame, scaler: VideoReformatter, pixel_aspect: fl
 
 
 def _still(path: Path, every: int, max_side: int) -> Iterator[Picture]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata and large sizes; errors stay errors
-        with Image.open(path) as file:
-            _check_size(*file.size)
-            time = 0.0
-            for index in range(1 if file.format == "MPO" else getattr(file, "n_frames", 1)):
-                file.seek(index)
-                file.draft("RGB", (max_side, max_side))
-                file.load()
-                if index % every == 0:
-                    image = _over_white(_eight_bits(ImageOps.exif_transpose(file)))
-                    size = _fit(*image.size, max_side)
-                    image = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
-                    yield Picture(index, time, image)
-                time += file.info.get("duration", 0) / 1000
+    with Image.open(path) as file:
+        _check_size(*file.size)
+        time = 0.0
+        for index in range(1 if file.format == "MPO" else getattr(file, "n_frames", 1)):
+            file.seek(index)
+            file.draft("RGB", (max_side, max_side))
+            file.load()
+            if index % every == 0:
+                image = _over_white(_eight_bits(ImageOps.exif_transpose(file)))
+                size = _fit(*image.size, max_side)
+                image = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+                yield Picture(index, time, image)
+            time += file.info.get("duration", 0) / 1000
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -157,7 +141,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _over_white(image: Image.Image) -> Image.Image:
     """`image` as RGB, transparent parts composited on white."""
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")
