@@ -106,7 +106,7 @@ there so that the whole pipeline runs on a fresh machine without a download, by 
 
 ## Training
 
-{training} Plain PyTorch on a CPU; `make demo-models` makes it again. {parameters:,} parameters, {size:.1f} MB.
+{training} Plain PyTorch on a CPU; `make demo-models` trains it anew. {parameters:,} parameters, {size:.1f} MB.
 
 ## Scores
 
