@@ -26,7 +26,7 @@ from tasks.settings import Settings
 VERSION = 1
 METRICS, FOLDER = Path("data/metrics.json"), Path("data/evaluation")
 
-FRAMES = 40  # held-out frames that are drawn, evenly spaced over all
+FRAMES = 32  # held-out frames that are drawn, evenly spaced over all
 EMD_FRAMES, EMD_POINTS = 16, 512  # the exact assignment grows with the cube of the points
 FEW_STEPS, FEW_STEPS_FRAMES = (1, 2, 4, 8, 16, 32), 12
 GALLERY = 7
