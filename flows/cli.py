@@ -47,7 +47,7 @@ def generate(
     text: str,
     output: Annotated[Path, typer.Option(help="Where the picture goes (PNG).")] = Path("result.png"),
     steps: Annotated[int, typer.Option(min=1, help="Euler steps; each is one evaluation of the network.")] = 50,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")] = 1.0,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same points.")] = 0,
     points: Annotated[int, typer.Option(min=1, help="How many points to draw.")] = 1024,
     model: Annotated[Path, typer.Option(help="A trained model.")] = Path("data/model.safetensors"),
