@@ -26,7 +26,9 @@ MEDIA = VIDEOS | STILLS | UNSUPPORTED
 MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs: 1 GiB as 16-bit RGB
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size decides
-av.logging.set_level(av.logging.PANIC)  # what goes wrong arrives as an exception, not as lines on stderr
+# No lines on stderr: what goes wrong arrives as an exception. Any other level calls Python from FFmpeg's threads, which
+# blocks for ever when a video is closed before its end.
+av.logging.set_level(None)
 
 
 @dataclass(frozen=True)
