@@ -123,9 +123,11 @@ def test_guidance_variants_do_what_they_say(network):
 
 
 def test_adaptive_and_many_equal_steps_agree(network):
-    condition, noise = torch.randn(2, 8), torch.randn(2, 30, 2)
-    fine = fm.sample(network, condition, 30, steps=200, method="rk4", x0=noise).x
-    assert torch.allclose(fm.sample(network, condition, 30, method="dopri5", x0=noise).x, fine, atol=1e-3)
+    generator = torch.Generator().manual_seed(0)
+    condition, noise = torch.randn(2, 8, generator=generator), torch.randn(2, 30, 2, generator=generator)
+    fine = fm.sample(network, condition, 30, steps=400, method="rk4", x0=noise).x
+    adaptive = fm.sample(network, condition, 30, method="dopri5", x0=noise).x
+    assert float((adaptive - fine).square().mean().sqrt()) < 5e-3
 
 
 def test_gradients_are_kept_when_asked_for(network):
