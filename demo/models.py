@@ -60,7 +60,7 @@ PARTS = {
         "text-generation",
         "A Qwen2 (`Qwen2ForCausalLM`, ChatML template) that makes one to three sentences of such a text, shorter "
         "when the prompt allows fewer words; orientation and expression come first and are always kept. It knows one "
-        "prompt, the one in `params.yaml`, with any number of words from 10 to 60.",
+        "prompt, the one in `params.yaml`, with any number of words from 20 to 60.",
         "Descriptions and summaries of random facts, both written by `demo/words.py`, a fresh batch every step.",
         (
             "summaries keep both facts",
