@@ -52,7 +52,7 @@ def look(
     faces: list[Facts],
     rng: np.random.Generator,
     *,
-    steps: int = 700,
+    steps: int = 1450,
     batch: int = 32,
 ) -> None:
     """The first phase: the vision tower learns to tell the facts apart."""
