@@ -21,7 +21,7 @@ class Run:
     config: Any
     network: nn.Module
     ema: nn.Module
-    optimizer: Any
+    optimizers: list[Any]
     scaler: Any
     generator: torch.Generator
     losses: Tensor
@@ -36,7 +36,7 @@ class Run:
             "step": step,
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "generators": generators,
             "losses": self.losses,
@@ -60,7 +60,8 @@ class Run:
         except RuntimeError as error:
             raise ValueError(f"{file} holds a network of other sizes; delete it to start afresh: {error}") from None
         self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, remembered in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(remembered)
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
         self.generator.set_state(state["generators"][accelerator.process_index])

@@ -45,6 +45,10 @@ class Conditioned(nn.Module):
         spread = conditions.double().std(0, correction=0)
         self.condition_std.copy_(torch.where(spread > 0, spread, 1.0))
 
+    def hidden_weights(self) -> list[nn.Parameter]:
+        """The matrices from hidden units to hidden units, which `TrainConfig.hidden_learning_rate` is about."""
+        raise NotImplementedError
+
     def standardized(self, condition: Tensor) -> Tensor:
         return (condition - self.condition_mean) / self.condition_std
 
@@ -77,6 +81,9 @@ class PointMLP(Conditioned):
     def standardize(self, conditions: Tensor) -> None:
         """The original recipe feeds embeddings as they are; nothing to take."""
 
+    def hidden_weights(self) -> list[nn.Parameter]:
+        return matrices(self.layers[1:-1])
+
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
         self.check(x, t, condition, keep)
         if condition is None:
@@ -96,7 +103,7 @@ class Film(Conditioned):
 
     Args:
         width: units of the residual stream. blocks: residual blocks.
-        embedding: units of what is computed once per cloud.
+        embedding: units of what is computed once per cloud, which costs little and decides much.
         frequencies: Fourier features of x. bandwidth: their standard deviation in radians per unit of x.
     """
 
@@ -105,9 +112,9 @@ class Film(Conditioned):
         *,
         dim: int = 2,
         condition_dim: int = 512,
-        width: int = 128,
-        blocks: int = 4,
-        embedding: int = 256,
+        width: int = 96,
+        blocks: int = 6,
+        embedding: int = 512,
         frequencies: int = 64,
         bandwidth: float = 4.0,
     ) -> None:
@@ -119,6 +126,10 @@ class Film(Conditioned):
         self.embed_time = nn.Linear(1 + 2 * len(self.time_frequencies), embedding)
         self.embed_condition = nn.Linear(condition_dim, embedding)
         self.no_condition = nn.Parameter(torch.zeros(embedding))
+        self.deepen = nn.Sequential(
+            nn.LayerNorm(embedding, elementwise_affine=False), nn.SiLU(), nn.Linear(embedding, embedding),
+            nn.SiLU(), nn.Linear(embedding, embedding),
+        )  # fmt: skip
         self.embed = nn.Linear(embedding, embedding)
         self.modulation = nn.Linear(embedding, (3 * blocks + 2) * width)
         self.blocks = nn.ModuleList(
@@ -137,6 +148,9 @@ class Film(Conditioned):
             h = torch.addcmul(h, gate, block["down"](F.gelu(block["up"](modulated(h, bias, scale)))))
         return self.head(modulated(h, shift, gain))
 
+    def hidden_weights(self) -> list[nn.Parameter]:
+        return matrices(self.embed_points, self.blocks)
+
     def features(self, x: Tensor) -> Tensor:
         """Each point [B, N, D] by itself: [B, N, width]."""
         return self.embed_points(torch.cat([x, *_waves(x @ self.frequencies)], dim=-1))
@@ -151,7 +165,9 @@ class Film(Conditioned):
             given = torch.where(keep.unsqueeze(1), given, absent)
         time = t.unsqueeze(1).to(given.dtype)
         moment = self.embed_time(torch.cat([time, *_waves(time * self.time_frequencies)], dim=-1))
-        hidden = F.silu(self.embed(F.silu(given + moment)))
+        cloud = given + moment
+        cloud = cloud + self.deepen(cloud)
+        hidden = F.silu(self.embed(F.silu(F.layer_norm(cloud, cloud.shape[-1:]))))
         first, second, *rest = self.modulation(hidden).unsqueeze(1).chunk(3 * len(self.blocks) + 2, dim=-1)
         return [(first, second), *zip(*[iter(rest)] * 3, strict=True)]
 
@@ -159,6 +175,11 @@ class Film(Conditioned):
 def modulated(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """The layer norm of h [B, N, width], scaled by 1 + scale and shifted, [B, 1, width] both."""
     return torch.addcmul(shift, F.layer_norm(h, h.shape[-1:]), 1 + scale)
+
+
+def matrices(*parts: nn.Module) -> list[nn.Parameter]:
+    """The weights of all linear layers in `parts`."""
+    return [layer.weight for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
 
 
 def _waves(phase: Tensor) -> tuple[Tensor, Tensor]:

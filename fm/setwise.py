@@ -6,6 +6,8 @@ prompt, that is their average; a network that sees the set can settle on one of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,28 +44,9 @@ class SetFilm(Film):
         tokens: K. heads: of each attention. Others as in `Film`.
     """
 
-    def __init__(
-        self,
-        *,
-        dim: int = 2,
-        condition_dim: int = 512,
-        width: int = 128,
-        blocks: int = 4,
-        embedding: int = 256,
-        frequencies: int = 64,
-        bandwidth: float = 4.0,
-        tokens: int = 16,
-        heads: int = 4,
-    ) -> None:
-        super().__init__(
-            dim=dim,
-            condition_dim=condition_dim,
-            width=width,
-            blocks=blocks,
-            embedding=embedding,
-            frequencies=frequencies,
-            bandwidth=bandwidth,
-        )
+    def __init__(self, *, tokens: int = 16, heads: int = 4, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        width = self.head.in_features
         require(tokens >= 1, "tokens", tokens, "1 or more")
         self.tokens = nn.Parameter(torch.randn(tokens, width))
         for block in self.blocks:

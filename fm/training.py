@@ -55,7 +55,9 @@ class TrainConfig:
     Attributes:
         steps: optimizer steps in all.
         learning_rate: its peak, reached after `warmup` steps; then a half cosine down to 0, or constant.
-        weight_decay: AdamW's; 0 is Adam.
+        hidden_learning_rate: if given, the peak rate at which Muon (Jordan et al. 2024), whose updates are orthogonal,
+            trains the matrices between hidden layers; AdamW trains the rest. None: AdamW trains all.
+        weight_decay: of both; 0 is none.
         clip: the largest gradient norm.
         ema: the largest decay of the weights' running mean; it grows as 1 - (1 + step)^(-3/4) until then. 0: none.
         condition_dropout: share of clouds trained without their condition, for guidance.
@@ -68,6 +70,7 @@ class TrainConfig:
 
     steps: int
     learning_rate: float = 2e-3
+    hidden_learning_rate: float | None = None
     warmup: int = 100
     schedule: str = "cosine"
     weight_decay: float = 0.0
@@ -86,6 +89,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require(self.steps >= 1, "steps", self.steps, "1 or more")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        hidden = self.hidden_learning_rate
+        require(hidden is None or hidden > 0, "hidden_learning_rate", hidden, "positive, or None")
         require(self.warmup >= 0, "warmup", self.warmup, "0 or more")
         one_of("schedule", self.schedule, ["cosine", "constant"])
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
@@ -151,22 +156,19 @@ def train(
     accelerator = Accelerator(mixed_precision=_precision(config.precision))
     network.train().to(accelerator.device)
     ema = copy.deepcopy(network).requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    model, optimizer = accelerator.prepare(network, optimizer)
+    model, *optimizers = accelerator.prepare(network, *optimizers_of(network, config))
     generator = torch.Generator().manual_seed(config.seed * 1009 + accelerator.process_index)
     losses = torch.zeros(config.steps, dtype=torch.float64)
 
-    run = checkpoints.Run(config, network, ema, optimizer, accelerator.scaler, generator, losses)
+    run = checkpoints.Run(config, network, ema, optimizers, accelerator.scaler, generator, losses)
     file = None if checkpoint_dir is None else FilePath(checkpoint_dir) / "checkpoint.pt"
     first = run.restore(file, accelerator) if file is not None and file.is_file() else 0
 
     weights, averaged = list(network.parameters()), list(ema.parameters())
     for step in range(first, config.steps):
         rate = config.learning_rate_at(step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = group["peak"] * rate / config.learning_rate
         x, t, condition, keep, velocity = draw_example(draw_batch, config, generator, step)
         x, t, velocity = (v.to(accelerator.device) for v in (x, t, velocity))
         condition, keep = (None if v is None else v.to(accelerator.device) for v in (condition, keep))
@@ -178,8 +180,9 @@ def train(
         losses[step] = value = loss.item()
         if not math.isfinite(value) or (accelerator.scaler is None and not math.isfinite(float(norm))):
             raise NotFinite(_diagnose(step, value, predicted, velocity, config.times_per_cloud))
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         with torch.no_grad():
             torch._foreach_lerp_(averaged, weights, 1 - config.ema_decay_at(step))
         if on_step is not None and accelerator.is_main_process:
@@ -187,6 +190,22 @@ def train(
         if file is not None and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
             run.save(file, step + 1, accelerator)
     return TrainResult(ema.requires_grad_(True).eval().cpu(), losses, first)
+
+
+def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the hidden matrices if wanted; each group carries its `peak` learning rate."""
+    hidden: list[nn.Parameter] = [] if config.hidden_learning_rate is None else network.hidden_weights()
+    others = [weight for weight in network.parameters() if all(weight is not matrix for matrix in hidden)]
+    adam = {"params": others, "peak": config.learning_rate}
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW([adam], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    ]
+    if hidden:
+        muon = {"params": hidden, "peak": config.hidden_learning_rate}
+        optimizers.append(
+            torch.optim.Muon([muon], lr=muon["peak"], weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
+        )
+    return optimizers
 
 
 def draw_example(

@@ -53,6 +53,7 @@ class Recipe(Section):
     points: Count
     fresh_points: bool
     learning_rate: Annotated[float, Field(gt=0)]
+    hidden_learning_rate: Annotated[float, Field(gt=0)] | None
     schedule: Literal["cosine", "constant"]
     coupling: Literal["ot", "independent"]
     times: Literal["stratified", "uniform", "logit-normal"]

@@ -26,7 +26,7 @@ from tasks.errors import StippleError
 from tasks.rows import Previous, key, no_previous
 from tasks.settings import Recipe, Settings
 
-VERSION = 1
+VERSION = 2
 MODEL, CARD, CURVE = Path("data/model.safetensors"), Path("data/model.json"), Path("data/training.csv")
 CHECKPOINTS = Path(".stipple/checkpoints")
 CURVE_EVERY = 10  # steps averaged into one row of the curve
@@ -91,6 +91,7 @@ def config_of(recipe: Recipe, seed: int) -> training.TrainConfig:
     return training.TrainConfig(
         steps=recipe.steps,
         learning_rate=recipe.learning_rate,
+        hidden_learning_rate=recipe.hidden_learning_rate,
         warmup=min(100, recipe.steps // 10) if recipe.schedule == "cosine" else 0,
         schedule=recipe.schedule,
         clip=recipe.clip or float("inf"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fm
-from fm import couplings, paths, times
+from fm import couplings, paths, times, training
 
 CENTRES = torch.tensor([[1.5, 0.0], [-1.5, 0.0], [0.0, 1.5], [0.0, -1.5]])
 SMALL = {"name": "film", "condition_dim": 4, "width": 32, "blocks": 1, "frequencies": 8, "bandwidth": 1.0}
@@ -34,20 +34,33 @@ def test_it_learns_where_each_condition_lies():
     assert torch.allclose(clouds.mean(1), CENTRES, atol=0.15)
 
 
+@pytest.mark.parametrize("name", ["film", "set-film", "baseline"])
+def test_muon_trains_the_hidden_matrices_and_no_others(name):
+    network = fm.build({"name": name})
+    adam, muon = training.optimizers_of(network, replace(CONFIG, hidden_learning_rate=0.01))
+    grouped = [p for optimizer in (adam, muon) for group in optimizer.param_groups for p in group["params"]]
+    assert len(grouped) == len(set(grouped)) == len(list(network.parameters()))
+    hidden = muon.param_groups[0]["params"]
+    assert hidden and all(p.ndim == 2 and p.shape[0] > network.dim for p in hidden)
+    assert len(training.optimizers_of(network, CONFIG)) == 1
+
+
 class Killed(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
-    whole = fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path / "whole")
+@pytest.mark.parametrize("hidden_learning_rate", [None, 0.01])
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, hidden_learning_rate):
+    config = replace(CONFIG, hidden_learning_rate=hidden_learning_rate)
+    whole = fm.train(fm.build(SMALL), discs, config, checkpoint_dir=tmp_path / "whole")
 
     def kill(progress):
         if progress.step == 7:
             raise Killed
 
     with pytest.raises(Killed):
-        fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path / "killed", on_step=kill)
-    resumed = fm.train(fm.build({**SMALL, "seed": 9}), discs, CONFIG, checkpoint_dir=tmp_path / "killed")
+        fm.train(fm.build(SMALL), discs, config, checkpoint_dir=tmp_path / "killed", on_step=kill)
+    resumed = fm.train(fm.build({**SMALL, "seed": 9}), discs, config, checkpoint_dir=tmp_path / "killed")
     assert resumed.resumed_at == 4
     assert same(whole.network, resumed.network) and torch.equal(whole.losses, resumed.losses)
     assert [p.name for p in (tmp_path / "killed").iterdir()] == ["checkpoint.pt"]

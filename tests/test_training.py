@@ -145,7 +145,10 @@ def test_the_loss_that_is_no_number_stops_the_run_and_names_the_step(root, setti
 
 @pytest.mark.parametrize(
     "recipe, says",
-    [({"points": 30}, "times_per_cloud is 4"), ({"fresh_points": False, "points": 4096}, "4096 points")],
+    [
+        ({"points": 30, "times_per_cloud": 4}, "times_per_cloud is 4"),
+        ({"fresh_points": False, "points": 4096}, "4096 points"),
+    ],
 )
 def test_a_recipe_that_cannot_be_is_an_error_with_a_remedy(root, recipe, says):
     with pytest.raises(StippleError, match=says):
