@@ -60,7 +60,7 @@ def test_trajectory_callback_and_count_of_evaluations():
 
 @pytest.fixture(scope="module")
 def network():
-    network = fm.build({"name": "film", "condition_dim": 8, "width": 16, "blocks": 2})
+    network = fm.build({"name": "film", "condition_dim": 8, "width": 16, "blocks": 2, "embedding": 64})
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in network.parameters():
