@@ -1,6 +1,6 @@
 """Agreement with torchcfm on what both have, given the same t, noise and pairs.
 
-Needs `pip install --no-deps torchcfm`, else it is left out.
+`make test` installs torchcfm; elsewhere `pip install --no-deps torchcfm`, or these tests are left out.
 """
 
 import pytest
