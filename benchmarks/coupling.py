@@ -25,16 +25,16 @@ from fm import couplings, metrics, toys
 from tasks import files, plots
 
 RESULTS = Path(__file__).parent / "results"
-SEEDS, TRAINING_STEPS, BATCH, DRAWN = (0, 1, 2), 4000, 512, 1000
+SEEDS, TRAINING_STEPS, BATCH, DRAWN = (0, 1, 2), 3000, 512, 1000
 EULER_STEPS = (1, 4, 100)
 SOURCE, CLASSES = toys.gaussians(8), 2
 
-TRANSPORT = partial(couplings.exact_ot, block=256)
+TRANSPORT = partial(couplings.exact_ot, block=128)
 COUPLINGS: dict[str, couplings.Coupling] = {
     "independent": couplings.independent,
     "OT, blind to the condition": partial(couplings.across_batch, coupling=TRANSPORT),
     "OT that weighs the condition": partial(
-        couplings.across_batch, coupling=partial(couplings.condition_weighted_ot, weight=100.0, block=256)
+        couplings.across_batch, coupling=partial(couplings.condition_weighted_ot, weight=100.0, block=128)
     ),
     "OT inside each condition": partial(
         couplings.across_batch, coupling=partial(couplings.inside_condition, coupling=TRANSPORT)
