@@ -63,6 +63,24 @@ def generate(
     print(f"Wrote {output}")
 
 
+@app.command()
+def toy(
+    name: Annotated[str, typer.Argument(help="checkerboard, 4-gaussians, 8-gaussians, moons, s-curve, or a picture.")],
+    output: Annotated[Path | None, typer.Option(help="The folder for the pictures; toys/NAME if not given.")] = None,
+    gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the toy or picture here.")] = None,
+    coupling: Annotated[str, typer.Option(help="Of the flow that draws: ot or independent.")] = "ot",
+    light: Annotated[bool, typer.Option("--light", help="A picture's light gets the points, not its dark.")] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each flow.")] = 800,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
+) -> None:
+    """Watch flows learn a toy, or any picture as a density, and see why their paths bend."""
+    from tasks import toys
+
+    output = output or Path("toys") / Path(name).stem
+    for path in toys.run(name, output, gif=gif, coupling=coupling, light=light, steps=steps, seed=seed):
+        print(f"Wrote {path}")
+
+
 def _one_line_for_known_errors() -> None:
     """Let the logs say what is wrong without a traceback where the message already names the cause and the remedy."""
     import logging

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap, hsv_to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -13,6 +18,28 @@ from fm.checks import cloud, require
 from fm.runge_kutta import Velocity
 
 INK, PALE = "#1d2433", "#b9c0cc"
+DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff00", "#9fc3e6", "#2f6fde", "#1b2a6b", "#0d1020"])
+SPEED = LinearSegmentedColormap.from_list("speed", ["#9fb4d8", "#2f6fde", "#7a2fb8", "#e0492f"])
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What `why_paths_bend` shows of one flow.
+
+    Attributes:
+        title, note: what it is, in a word and in a sentence.
+        pairs: [2, N, 2], some x0 and the x1 that training paired them with.
+        trajectory: [S + 1, N, 2], where the trained network carries some points.
+        few: [N, 2], what it draws in a few steps.
+        numbers: what was measured, name → value as it is to be shown.
+    """
+
+    title: str
+    note: str
+    pairs: Tensor
+    trajectory: Tensor
+    few: Tensor
+    numbers: Mapping[str, str]
 
 
 def clouds(
@@ -23,12 +50,14 @@ def clouds(
     y_down: bool = False,
     size: float = 1.5,
     limit: float = 3,
+    side: float = 2,
 ) -> Figure:
-    """Clouds [B, N, 2] side by side, each in [-limit, limit]². y_down: as images have it, still drawn upright."""
+    """Clouds [B, N, 2] side by side, each in [-limit, limit]² and `side` inches wide. y_down: as images have it, still
+    drawn upright."""
     cloud("x", x)
-    figure, axes = _grid(len(x), columns, limit)
+    figure, axes = _grid(len(x), columns, limit, side)
     for i, axis in enumerate(axes):
-        axis.scatter(*x[i].T.numpy(), s=size, c=INK, linewidths=0)
+        _dots(axis, x[i], size=size)
         if y_down:
             axis.invert_yaxis()
         if i < len(titles):
@@ -36,14 +65,14 @@ def clouds(
     return figure
 
 
-def trajectories(trajectory: Tensor, *, count: int = 200, limit: float = 3) -> Figure:
-    """The ways [S + 1, N, 2] of the first `count` points, from pale starts to dark ends."""
+def trajectories(trajectory: Tensor, *, count: int = 200, limit: float = 3, side: float = 2) -> Figure:
+    """The ways [S + 1, N, 2] of the first `count` points, from pale starts to dark ends.
+
+    A way has the hue of the direction in which it starts, seen from the origin.
+    """
     require(trajectory.ndim == 3, "the shape of trajectory", tuple(trajectory.shape), "[S + 1, N, 2]")
-    figure, (axis,) = _grid(1, 1, limit)
-    ways = trajectory[:, :count].cpu().numpy()
-    axis.plot(ways[..., 0], ways[..., 1], c=PALE, lw=0.5, zorder=1)
-    axis.scatter(*ways[0].T, s=3, c=PALE, linewidths=0, zorder=2)
-    axis.scatter(*ways[-1].T, s=3, c=INK, linewidths=0, zorder=3)
+    figure, (axis,) = _grid(1, 1, limit, side)
+    _ways(axis, trajectory[:, :count], size=1.2 * side)
     return figure
 
 
@@ -58,28 +87,77 @@ def over_time(
 
 
 @torch.no_grad()
-def field(velocity: Velocity, *, at: Sequence[float] = (0.1, 0.5, 0.9), arrows: int = 20, limit: float = 3) -> Figure:
-    """Arrows of velocity(x [1, N, 2], t [1]) on a grid, at a few times."""
+def field(
+    velocity: Velocity,
+    *,
+    at: Sequence[float] = (0.1, 0.5, 0.9),
+    arrows: int = 20,
+    limit: float = 3,
+    side: float = 2,
+    behind: Sequence[Tensor] = (),
+) -> Figure:
+    """Arrows of velocity(x [1, N, 2], t [1]) on a grid, at a few times, coloured by speed.
+
+    behind: the cloud [N, 2] that each time's arrows move.
+    """
     x = _lattice(arrows, limit)
-    figure, axes = _grid(len(at), len(at), limit)
-    for axis, t in zip(axes, at, strict=True):
-        v = velocity(x, torch.tensor([float(t)]))[0].cpu().numpy()
-        axis.quiver(*x[0].T.numpy(), *v.T, color=INK, width=0.004)
+    figure, axes = _grid(len(at), len(at), limit, side)
+    for i, (axis, t) in enumerate(zip(axes, at, strict=True)):
+        v = velocity(x, torch.tensor([float(t)]))[0].cpu()
+        if i < len(behind):
+            _dots(axis, behind[i], size=0.6 * side, color=PALE)
+        axis.quiver(*x[0].T.numpy(), *v.T.numpy(), v.norm(dim=-1).numpy(), cmap=SPEED, width=0.0045, zorder=3)
         axis.set_title(f"t = {t:.2f}", fontsize=8)
     return figure
 
 
-def density(log_densities: Sequence[Tensor], titles: Sequence[str] = (), *, limit: float = 3) -> Figure:
-    """Densities given as log p on `lattice` points [side²] each."""
-    figure, axes = _grid(len(log_densities), len(log_densities), limit)
+def density(
+    log_densities: Sequence[Tensor], titles: Sequence[str] = (), *, limit: float = 3, side: float = 2
+) -> Figure:
+    """Densities given as log p on `lattice` points [n²] each. The darkest colour is each one's 99.5 % quantile."""
+    figure, axes = _grid(len(log_densities), len(log_densities), limit, side)
     for i, (axis, values) in enumerate(zip(axes, log_densities, strict=True)):
-        side = round(len(values) ** 0.5)
-        image = values.reshape(side, side).exp().cpu().numpy()
+        cells = round(len(values) ** 0.5)
+        image = values.reshape(cells, cells).exp().cpu().numpy()
         axis.imshow(
-            image, origin="lower", extent=(-limit, limit, -limit, limit), cmap="Greys", interpolation="bilinear"
-        )
+            image, origin="lower", extent=(-limit, limit, -limit, limit), cmap=DENSITY, interpolation="bilinear",
+            vmin=0, vmax=np.quantile(image, 0.995),
+        )  # fmt: skip
         if i < len(titles):
             axis.set_title(titles[i], fontsize=8)
+    return figure
+
+
+def why_paths_bend(flows: Sequence[Flow], *, limit: float = 3) -> Figure:
+    """One page: a column for each flow with the pairs it learned from, the paths it learned, and what few steps give.
+
+    A velocity has one value at each place and time. Where the lines between pairs cross it can only be their average,
+    so the paths bend; where they do not, paths are straight, and a solver needs few steps.
+    """
+    wide = len(flows)
+    figure = Figure(figsize=(3.1 * wide + 0.4, 10.9), dpi=120, layout="constrained")
+    figure.suptitle(
+        "A velocity has one value at each place and time. Where lines of pairs cross, it can only be their mean.",
+        fontsize=10,
+    )
+    rows = figure.subplots(4, wide, squeeze=False, height_ratios=[1, 1, 1, 0.36])
+    for column, flow in zip(rows.T, flows, strict=True):
+        pairs, paths, few, table = column
+        for axis in column:
+            axis.set_axis_off()
+        for axis in column[:3]:
+            axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        _ways(pairs, flow.pairs, size=4)
+        _ways(paths, flow.trajectory, size=4)
+        _dots(few, flow.few, size=1.5)
+        pairs.set_title(flow.title, fontsize=13, fontweight="bold", pad=30)
+        pairs.text(0.5, 1.02, flow.note, transform=pairs.transAxes, fontsize=8, ha="center", va="bottom")
+        for line, (name, value) in enumerate(flow.numbers.items()):
+            y = 0.98 - line / len(flow.numbers)
+            table.text(0.04, y, name, transform=table.transAxes, fontsize=8, va="top")
+            table.text(0.96, y, value, transform=table.transAxes, fontsize=8, va="top", ha="right", weight="bold")
+    for axis, name in zip(rows[:, 0], ("pairs to learn from", "paths it learned", "two Euler steps"), strict=False):
+        axis.text(-0.02, 0.5, name, transform=axis.transAxes, fontsize=9, rotation=90, ha="right", va="center")
     return figure
 
 
@@ -94,10 +172,27 @@ def _lattice(side: int, limit: float) -> Tensor:
     return torch.stack([x, y], dim=-1).reshape(1, -1, 2)
 
 
-def _grid(count: int, columns: int, limit: float) -> tuple[Figure, list[Axes]]:
+def _dots(axis: Axes, x: Tensor, *, size: float, color: str = INK) -> None:
+    axis.scatter(*x.T.numpy(), s=size, c=color, linewidths=0)
+
+
+def _ways(axis: Axes, ways: Tensor, *, size: float) -> None:
+    """Lines through the states ways [S + 1, N, 2], which grow darker, from pale dots to dark ones."""
+    ways = ways.cpu()
+    angle = torch.atan2(ways[0, :, 1], ways[0, :, 0]) / (2 * math.pi) % 1
+    hue = hsv_to_rgb(np.stack([angle.numpy(), np.full(len(angle), 0.62), np.full(len(angle), 0.82)], axis=-1))
+    segments = torch.stack([ways[:-1], ways[1:]], dim=2).flatten(0, 1).numpy()
+    shade = np.repeat(np.linspace(0.25, 0.9, len(ways) - 1) if len(ways) > 2 else np.array([0.6]), len(angle))
+    colors = np.concatenate([np.tile(hue, (len(ways) - 1, 1)), shade[:, None]], axis=1)
+    axis.add_collection(LineCollection(segments, colors=colors, linewidths=0.7, zorder=1))
+    axis.scatter(*ways[0].T.numpy(), s=size, c=PALE, linewidths=0, zorder=2)
+    axis.scatter(*ways[-1].T.numpy(), s=size, c=INK, linewidths=0, zorder=3)
+
+
+def _grid(count: int, columns: int, limit: float, side: float) -> tuple[Figure, list[Axes]]:
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(2 * columns, 2.2 * rows), dpi=120, layout="constrained")
+    figure = Figure(figsize=(side * columns, (side + 0.2) * rows), dpi=120, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes:
         axis.set_axis_off()

@@ -1,0 +1,217 @@
+"""The command `stipple toy`: flows learn to draw a toy or a picture, and pictures show what they learned and how.
+
+Three flows are trained: on independent pairs, on pairs of optimal transport, and, by reflow, on the pairs that the
+first one makes. One of the first two draws; all three stand side by side on the page that says why paths bend.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+import fm
+from fm import couplings, distillation, likelihood, metrics, solvers, toys, trajectories
+from fm import plots as show
+from tasks import drawings, files, media, plots
+from tasks.errors import Refused, StippleError
+from tasks.training import shown_on
+
+DETAIL = 256  # pixels on the longer side of a picture as a density
+BATCH = 2048  # points of a training step
+PAIRS = 16_384  # that reflow learns from
+SHOWN = 4096  # points of a drawn cloud
+CELLS = 88  # of a density, along each side
+GIF_POINTS, GIF_SIDE, GIF_FRAMES = 5000, 400, 36
+AT = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+COLUMNS = {
+    "independent": ("independent", "noise and data paired at random:\nthe lines cross, so the paths bend"),
+    "ot": ("optimal transport", "paired so that the way is short:\nfew lines cross"),
+    "reflow": ("reflow", "paired by the first flow, whose paths\nnever cross: straight lines"),
+}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained network, and some x0 with the x1 that its training paired them with: [2, N, 2]."""
+
+    network: nn.Module
+    pairs: Tensor
+
+
+def run(
+    name: str,
+    output: Path,
+    *,
+    gif: Path | None = None,
+    coupling: str = "ot",
+    light: bool = False,
+    steps: int = 800,
+    seed: int = 0,
+) -> list[Path]:
+    """Learn the toy or picture `name`, write pictures into `output`, and return the paths of all that was written.
+
+    Args:
+        gif: where the way from noise to the data goes. coupling: of the flow that draws, a key of `COUPLINGS`.
+        light: whether light, instead of dark, is where a picture has its points. steps: of training, of each flow.
+    """
+    if coupling not in couplings.COUPLINGS:
+        raise StippleError(f"no coupling is called {coupling!r}; there are {', '.join(couplings.COUPLINGS)}")
+    toy = toys.TOYS[name] if name in toys.TOYS else picture(Path(name), light=light)
+    for folder in (output, *([] if gif is None else [gif.parent])):
+        make(folder)
+    limit = max(3.0, 1.1 * float(toy(SHOWN, seeded(seed)).x.abs().max()))
+    flows = learn(toy, steps=steps, seed=seed)
+    network = flows[coupling].network
+    draw: dict[Path, Callable[[], bytes]] = {
+        output / "samples.png": plots.png(lambda: samples(network, toy, limit, seed)),
+        output / "trajectories.png": plots.png(lambda: ways(network, limit, seed)),
+        output / "velocity.png": plots.png(lambda: velocity(network, limit, seed)),
+        output / "density.png": plots.png(lambda: density(network, limit)),
+        output / "why-paths-bend.png": plots.png(lambda: why_paths_bend(flows, toy, limit, seed)),
+    }
+    if gif is not None:
+        draw[gif] = lambda: animation(network, limit, seed)
+    for path, content in tqdm(draw.items(), desc="draw", unit="picture"):
+        files.write(path, content())
+    return list(draw)
+
+
+def make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StippleError(f"no folder can be made at {folder} ({error.strerror}); choose another") from None
+
+
+def picture(path: Path, *, light: bool = False) -> toys.Picture:
+    """The picture in `path` as a density: dark, or light, gets the points, and the other end of its tones none."""
+    if not path.is_file():
+        raise StippleError(f"no toy and no picture is called {str(path)!r}; the toys are {', '.join(toys.TOYS)}")
+    try:
+        image = next(media.pictures(path, 1, DETAIL)).image
+    except Refused as error:
+        raise StippleError(f"{path} {error}") from None
+    tone = np.asarray(image.convert("L"), dtype=np.float32) / 255
+    ink = tone - tone.min() if light else tone.max() - tone
+    if not ink.any():
+        raise StippleError(f"{path} has one even tone, there is nothing to draw; give a picture with dark on light")
+    return toys.Picture(torch.from_numpy(np.square(ink / ink.max())))
+
+
+def learn(toy: toys.Toy, *, steps: int, seed: int) -> dict[str, Learned]:
+    """Train the three flows. Reflow starts as a copy of the independent one and takes half as many steps."""
+    fine = isinstance(toy, toys.Picture)
+    sizes = {"width": 64, "blocks": 3, "embedding": 128, "bandwidth": 4.0 if fine else 2.0}
+    config = fm.TrainConfig(
+        steps=steps, learning_rate=4e-3, warmup=min(50, steps // 10), times_per_cloud=64, ema=0.99, seed=seed
+    )
+
+    def batch(generator: torch.Generator) -> tuple[Tensor]:
+        return (toy(BATCH, generator).x.unsqueeze(0),)
+
+    flows = {}
+    for name, coupling in couplings.COUPLINGS.items():
+        network = fm.build({"name": "film", "dim": 2, "condition_dim": 1, "seed": seed, **sizes})
+        generator = seeded(seed + 1)
+        x1 = toy(BATCH, generator).x
+        x0 = coupling(torch.randn(x1.shape, generator=generator), x1)
+        trained = train(name, network, batch, replace(config, coupling=coupling))
+        flows[name] = Learned(trained, torch.stack([x0, x1]))
+    teacher = flows["independent"].network
+    ends = distillation.follow(teacher, None, PAIRS, steps=20, method="midpoint", generator=seeded(seed + 2))
+    again = distillation.reflow_batches(ends, None, clouds=1, points=BATCH)
+    student = train("reflow", copy.deepcopy(teacher), again, replace(config, steps=math.ceil(steps / 2)))
+    return flows | {"reflow": Learned(student, ends[:, 0])}
+
+
+def train(name: str, network: nn.Module, batch: fm.training.DrawBatch, config: fm.TrainConfig) -> nn.Module:
+    with tqdm(total=config.steps, desc=f"train, {name}", unit="step") as bar:
+        return fm.train(network, batch, config, on_step=shown_on(bar)).network
+
+
+def samples(network: nn.Module, toy: toys.Toy, limit: float, seed: int) -> Figure:
+    """What the flow draws beside the truth, and how far they are apart."""
+    drawn = follow(network, SHOWN, seed).x[0]
+    truth, more = (toy(SHOWN, seeded(seed + i)).x for i in (3, 4))
+    apart, floor = (float(fm.sliced_w2(x[None], truth[None])) for x in (drawn, more))
+    titles = [f"drawn · sliced W2 to the truth {apart:.3f}", f"the truth · another sample of it is at {floor:.3f}"]
+    return show.clouds(torch.stack([drawn, truth]), titles, limit=limit, side=4.5, size=3)
+
+
+def ways(network: nn.Module, limit: float, seed: int) -> Figure:
+    return show.trajectories(follow(network, 500, seed).trajectory[:, 0], count=500, limit=limit, side=6)
+
+
+def velocity(network: nn.Module, limit: float, seed: int) -> Figure:
+    """The velocity field at a few times, over the points that it moves then."""
+    solution = follow(network, SHOWN // 2, seed)
+    behind = [solution.trajectory[int((solution.times - t).abs().argmin()), 0] for t in AT[:-1]]
+    return show.field(fm.guided(network, None), at=AT[:-1], arrows=22, limit=limit, side=3, behind=behind)
+
+
+def density(network: nn.Module, limit: float) -> Figure:
+    """The density that the flow has reached at a few times, by the change of variables.
+
+    A flow that is stopped at t is a flow, too: its velocity at s in [0, 1] is t · v(x, t s).
+    """
+    points, times, moving = show.lattice(CELLS, limit), torch.tensor(AT[1:]), fm.guided(network, None)
+
+    def stopped(x: Tensor, s: Tensor) -> Tensor:
+        return times[:, None, None] * moving(x, s * times)
+
+    later = likelihood.log_likelihood(stopped, points.expand(len(times), -1, -1), steps=12, method="midpoint")
+    values = [likelihood.standard_normal(points), *later.detach()]
+    return show.density(values, [f"t = {t:.2f}" for t in AT], limit=limit, side=2.6)
+
+
+def why_paths_bend(flows: dict[str, Learned], toy: toys.Toy, limit: float, seed: int) -> Figure:
+    """The three flows side by side, and in numbers how straight their paths are and what few steps cost them."""
+    truth = toy(SHOWN, seeded(seed + 3)).x
+    noise = torch.randn(1, SHOWN, 2, generator=seeded(seed + 4))
+    w2 = metrics.w2(noise[0, :1024], truth[:1024])
+    columns = []
+    for name, (title, note) in COLUMNS.items():
+        network = flows[name].network
+        solution = follow(network, SHOWN, seed)
+        way, times = solution.trajectory, solution.times
+        few = {n: fm.sample(network, None, SHOWN, x0=noise, steps=n).x for n in (1, 2, 8)}
+        apart = " · ".join(f"{float(fm.sliced_w2(x, truth[None])):.2f}" for x in few.values())
+        numbers = {
+            "straightness (0: straight lines)": f"{trajectories.straightness(way, times):.2f}",
+            "turn on the way": f"{math.degrees(trajectories.curvature(way, times)):.0f}°",
+            "path energy / W2²": f"{trajectories.path_energy(way, times) / w2**2:.2f}",
+            "sliced W2, 1 · 2 · 8 Euler steps": apart,
+        }
+        columns.append(show.Flow(title, note, flows[name].pairs[:, :200], way[:, 0, :200], few[2][0], numbers))
+    return show.why_paths_bend(columns, limit=limit)
+
+
+def animation(network: nn.Module, limit: float, seed: int) -> bytes:
+    """The way from noise to the data as a GIF.
+
+    The noise is a Sobol sequence under the normal quantile function: evenly spread, as a stippler's dots are, which
+    the flow, being smooth, keeps.
+    """
+    even = torch.quasirandom.SobolEngine(2, scramble=True, seed=seed).draw(GIF_POINTS)
+    noise = torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4)).unsqueeze(0)
+    way = fm.sample(network, None, GIF_POINTS, x0=noise, steps=GIF_FRAMES, method="midpoint", trajectory=True)
+    upright = torch.tensor([1.0, -1.0]) * (drawings.EXTENT / limit)
+    return drawings.gif((way.trajectory[:, 0] * upright).numpy(), GIF_SIDE)
+
+
+def follow(network: nn.Module, points: int, seed: int) -> solvers.Solution:
+    return fm.sample(network, None, points, steps=40, method="midpoint", generator=seeded(seed + 5), trajectory=True)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
