@@ -70,7 +70,7 @@ def toy(
     gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the toy or picture here.")] = None,
     coupling: Annotated[str, typer.Option(help="Of the flow that draws: ot or independent.")] = "ot",
     light: Annotated[bool, typer.Option("--light", help="A picture's light gets the points, not its dark.")] = False,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each flow.")] = 800,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each flow.")] = 700,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
 ) -> None:
     """Watch flows learn a toy, or any picture as a density, and see why their paths bend."""

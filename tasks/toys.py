@@ -25,6 +25,9 @@ from tasks import drawings, files, media, plots
 from tasks.errors import Refused, StippleError
 from tasks.training import shown_on
 
+NETWORK = {
+    "name": "film", "dim": 2, "condition_dim": 1, "width": 64, "blocks": 3, "embedding": 128, "bandwidth": 3.0
+}  # fmt: skip
 DETAIL = 256  # pixels on the longer side of a picture as a density
 BATCH = 2048  # points of a training step
 PAIRS = 16_384  # that reflow learns from
@@ -55,7 +58,7 @@ def run(
     gif: Path | None = None,
     coupling: str = "ot",
     light: bool = False,
-    steps: int = 800,
+    steps: int = 700,
     seed: int = 0,
 ) -> list[Path]:
     """Learn the toy or picture `name`, write pictures into `output`, and return the paths of all that was written.
@@ -110,10 +113,14 @@ def picture(path: Path, *, light: bool = False) -> toys.Picture:
 
 def learn(toy: toys.Toy, *, steps: int, seed: int) -> dict[str, Learned]:
     """Train the three flows. Reflow starts as a copy of the independent one and takes half as many steps."""
-    fine = isinstance(toy, toys.Picture)
-    sizes = {"width": 64, "blocks": 3, "embedding": 128, "bandwidth": 4.0 if fine else 2.0}
     config = fm.TrainConfig(
-        steps=steps, learning_rate=4e-3, warmup=min(50, steps // 10), times_per_cloud=64, ema=0.99, seed=seed
+        steps=steps,
+        learning_rate=4e-3,
+        hidden_learning_rate=0.02,
+        warmup=min(50, steps // 10),
+        times_per_cloud=32,
+        ema=0.99,
+        seed=seed,
     )
 
     def batch(generator: torch.Generator) -> tuple[Tensor]:
@@ -121,7 +128,7 @@ def learn(toy: toys.Toy, *, steps: int, seed: int) -> dict[str, Learned]:
 
     flows = {}
     for name, coupling in couplings.COUPLINGS.items():
-        network = fm.build({"name": "film", "dim": 2, "condition_dim": 1, "seed": seed, **sizes})
+        network = fm.build(NETWORK | {"seed": seed})
         generator = seeded(seed + 1)
         x1 = toy(BATCH, generator).x
         x0 = coupling(torch.randn(x1.shape, generator=generator), x1)
