@@ -78,7 +78,7 @@ def run(
     toy = toys.TOYS[name] if name in toys.TOYS else picture(Path(name), light=light)
     for folder in (output, *([] if gif is None else [gif.parent])):
         make(folder)
-    limit = max(3.0, 1.1 * float(toy(SHOWN, seeded(seed)).x.abs().max()))
+    limit = max(3.0, 1.1 * float(toy(SHOWN, seeded(seed)).x.abs().quantile(0.998)))
     flows = learn(toy, steps=steps, seed=seed)
     network = flows[coupling].network
     draw: dict[Path, Callable[[], bytes]] = {
