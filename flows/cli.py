@@ -23,22 +23,26 @@ ROOT = Path()
 @app.command()
 def run() -> None:
     """Run the whole pipeline on this machine: clips in, a model that draws text out."""
-    from tasks import settings
+    from tasks import lock, settings
 
     settings.load(ROOT)
     _one_line_for_known_errors()
-    from flows.pipeline import pipeline
+    with lock.alone(ROOT, "stipple run"):
+        from flows.pipeline import pipeline
 
-    pipeline()
+        pipeline()
     print("Done. Look at data/drawings/ and data/evaluation/gallery.png; `dvc metrics show` prints the scores.")
 
 
 @app.command()
 def stage(name: str) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
-    from flows.stages import compute
+    from tasks import lock
 
-    summary = compute(name)
+    with lock.alone(ROOT, f"stipple stage {name}"):
+        from flows.stages import compute
+
+        summary = compute(name)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
 
 

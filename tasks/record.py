@@ -80,7 +80,7 @@ def previous(output: str) -> Path | None:
 
 def _open() -> Repo:
     try:
-        return Repo(".")
+        return Repo(".", _wait_for_lock=True)
     except DvcException:
         raise StippleError(f"{Path.cwd()} is not a DVC project; run from the project's folder") from None
 
