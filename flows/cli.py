@@ -7,9 +7,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-os.environ.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import typer
@@ -44,6 +41,14 @@ def stage(name: str) -> None:
 
         summary = compute(name)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
+
+
+@app.command()
+def serve_local() -> None:
+    """Start a Prefect server on 127.0.0.1 with the deployments of prefect.yaml and a worker; Ctrl-C stops it all."""
+    from flows.serving import serve
+
+    serve()
 
 
 @app.command()

@@ -38,7 +38,7 @@ def run(environment: dict[str, str]) -> Command:
 
 def make_project(folder: Path, run: Command, clips: int) -> Path:
     """A clone of this repository with a few clips and a training of seconds."""
-    for name in ("dvc.yaml", ".dvcignore", "profiles", "flows", "tasks", "fm"):
+    for name in ("dvc.yaml", ".dvcignore", "prefect.yaml", "prefect.toml", "profiles", "flows", "tasks", "fm"):
         source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, folder / name)

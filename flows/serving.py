@@ -1,0 +1,92 @@
+"""A Prefect server with the project's deployments and a worker, on this machine, for as long as one command runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.settings import get_current_settings
+
+from tasks.errors import StippleError
+
+HOST = "127.0.0.1"
+POOL = "stipple"
+"""The work pool that prefect.yaml names."""
+
+
+def serve() -> None:
+    """Start a server, deploy what prefect.yaml describes, run a worker, and stop them all on Ctrl-C or SIGTERM."""
+    port = get_current_settings().server.api.port
+    if _answers(port):
+        raise StippleError(
+            f"port {port} of {HOST} is taken, perhaps by a Prefect server that runs already; stop that one, or set "
+            f"PREFECT_SERVER_API_PORT to a free port"
+        )
+    os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with _service("server", "start", "--host", HOST) as server:
+            while not _answers(port):
+                _check(server)
+            _prefect("work-pool", "create", POOL, "--type", "process", check=False, capture_output=True)
+            _prefect("--no-prompt", "deploy", "--all", check=True)
+            with _service("worker", "start", "--pool", POOL) as worker:
+                print(
+                    f"\nhttp://{HOST}:{port} shows the deployments, Ctrl-C stops everything. To start a run from "
+                    f"another terminal:\n\n    export PREFECT_API_URL={os.environ['PREFECT_API_URL']}\n"
+                    f"    prefect deployment run retrain/retrain --watch\n",
+                    flush=True,
+                )
+                while True:
+                    _check(server)
+                    _check(worker)
+    except KeyboardInterrupt:
+        print("Stopped.")
+    except subprocess.CalledProcessError as error:
+        raise StippleError(f"`{' '.join(error.cmd[2:])}` failed; its last lines above say why") from None
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "prefect", *words]
+
+
+def _prefect(*words: str, **options: bool) -> None:
+    subprocess.run(_command(*words), **options)
+
+
+@contextmanager
+def _service(*words: str) -> Iterator[subprocess.Popen]:
+    """A long-running Prefect command. Ctrl-C does not reach it, so that it ends in its turn."""
+    process = subprocess.Popen(_command(*words), start_new_session=True)
+    try:
+        yield process
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        process.terminate()
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _check(service: subprocess.Popen) -> None:
+    time.sleep(0.2)
+    if service.poll() is not None:
+        raise StippleError(f"`{' '.join(service.args[2:])}` ended by itself; its last lines above say why")
