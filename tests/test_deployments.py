@@ -4,10 +4,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -115,7 +117,7 @@ def test_a_second_server_says_that_the_port_is_taken(served: psutil.Popen, comma
 
 
 def test_beside_a_deployment_run_a_command_ends_and_ctrl_c_ends_them_all(
-    served: psutil.Popen, command: Command, project: Path
+    served: psutil.Popen, command: Command, project: Path, home: Path
 ) -> None:
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["train"]["recipes"]["film"]["steps"] = 100_000
@@ -126,5 +128,8 @@ def test_beside_a_deployment_run_a_command_ends_and_ctrl_c_ends_them_all(
     assert done.returncode == 1
     assert done.stderr.startswith("stipple: `flow run ") and done.stderr.count("\n") == 1
     assert stop(served) == []
+    with closing(sqlite3.connect(home / "prefect.db")) as history:
+        states = history.execute("SELECT state_name FROM flow_run ORDER BY start_time").fetchall()
+    assert states == [("Completed",), ("Crashed",)]
     with lock.alone(project, "test"):
         pass
