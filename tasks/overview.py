@@ -39,10 +39,7 @@ def status(settings: Settings, root: Path, stale: list[str]) -> Iterator[str]:
         today = {digest: name for name, digest in registry.input_files(settings, root).items()}
         then = {clip["sha256"]: name for name, clip in known.items()}
         uses = [clip["use"] for clip in known.values()]
-        yield (
-            f"Champion: {champion}, trained on {uses.count('train')} clips, "
-            f"measured on {uses.count('held_out')} others."
-        )
+        yield f"Champion: {champion}, trained on {uses.count('train')} clips, tested on {uses.count('held_out')}."
         yield from _listed("New since", [today[digest] for digest in today.keys() - then.keys()])
         yield from _listed("Gone since", [then[digest] for digest in then.keys() - today.keys()])
     refused = []
@@ -54,7 +51,7 @@ def status(settings: Settings, root: Path, stale: list[str]) -> Iterator[str]:
 
 
 def _listed(what: str, found: list[str]) -> Iterator[str]:
-    yield f"{what}: {len(found) or 'nothing'}{':' if found else '.'}"
+    yield f"{what} ({len(found)}):" if found else f"{what}: nothing."
     yield from (f"  {line}" for line in sorted(found)[:MOST])
     if len(found) > MOST:
         yield f"  … and {len(found) - MOST} more"
