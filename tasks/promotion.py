@@ -57,12 +57,12 @@ def decide(champion: Scores, challenger: Scores, floor: Scores, rules: Promote) 
     clips, won = len(set(challenger.clips)), gains[rules.metric].mean()
     way = max(float(gain(champion, floor, rules.metric).mean()), 0.0)
     low, high = interval(gains[rules.metric], rules.confidence)
-    unit = f"{rules.metric} {champion.mean(rules.metric):.4f} → {challenger.mean(rules.metric):.4f}"
+    change = f"{rules.metric} {champion.mean(rules.metric):.4f} → {challenger.mean(rules.metric):.4f}"
     asked = [
         (clips >= rules.min_clips, f"enough held-out clips: {clips}, at least {rules.min_clips}"),
         (
             won > 0 and won >= rules.margin * way,
-            f"better by the margin: {unit}, a gain of {won:.4f}, at least {rules.margin * way:.4f} "
+            f"better by the margin: {change}, a gain of {won:.4f}, at least {rules.margin * way:.4f} "
             f"({rules.margin:.0%} of the {way:.4f} to the floor)",
         ),
         (low > 0, f"more than luck: the gain's {rules.confidence:.0%} interval is {low:.4f} to {high:.4f}, above 0"),
