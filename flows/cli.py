@@ -32,6 +32,44 @@ def run() -> None:
 
 
 @app.command()
+def retrain() -> None:
+    """Train on what is new, and promote the model only if it is better than the champion."""
+    from tasks import lock, settings
+
+    settings.load(ROOT)
+    _one_line_for_known_errors()
+    with lock.alone(ROOT, "stipple retrain"):
+        from flows.retrain import retrain
+
+        print(retrain())
+
+
+@app.command()
+def models() -> None:
+    """List the promoted models, the champion marked, with their scores on that day's held-out clips."""
+    from tasks import overview
+
+    print(*overview.models(ROOT), sep="\n")
+
+
+@app.command()
+def rollback() -> None:
+    """Make the champion's predecessor the champion again."""
+    from tasks import registry
+
+    before, now = registry.rollback(ROOT)
+    print(f"{now} is the champion again; {before} is kept")
+
+
+@app.command()
+def status() -> None:
+    """Say how fresh the champion is: new clips since, what is in quarantine, which stages have work to do."""
+    from tasks import overview, record, settings
+
+    print(*overview.status(settings.load(ROOT), ROOT, record.stale()), sep="\n")
+
+
+@app.command()
 def stage(name: str) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
     from tasks import lock
@@ -59,17 +97,21 @@ def generate(
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same points.")] = 0,
     points: Annotated[int, typer.Option(min=1, help="How many points to draw.")] = 1024,
-    model: Annotated[Path, typer.Option(help="A trained model.")] = Path("data/model.safetensors"),
+    model: Annotated[
+        Path | None, typer.Option(help="A trained model; else the champion, or the last one trained.")
+    ] = None,
     npy: Annotated[Path | None, typer.Option(help="Also write the points, float32 [points, 2], here.")] = None,
     gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the face here.")] = None,
 ) -> None:
     """Draw a text as a cloud of points with the trained model."""
-    from tasks import generation
+    from tasks import generation, registry
 
+    champion = None if model else registry.champion(ROOT)
+    model = model or champion or generation.MODEL
     generation.write(
         text, ROOT, output, steps=steps, guidance=guidance, seed=seed, points=points, model=model, npy=npy, gif=gif
     )
-    print(f"Wrote {output}")
+    print(f"Wrote {output} with {model}{', the champion' if champion else ''}")
 
 
 def _one_line_for_known_errors() -> None:
