@@ -7,9 +7,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-os.environ.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import typer
@@ -23,23 +20,73 @@ ROOT = Path()
 @app.command()
 def run() -> None:
     """Run the whole pipeline on this machine: clips in, a model that draws text out."""
-    from tasks import settings
+    from tasks import lock, settings
 
     settings.load(ROOT)
     _one_line_for_known_errors()
-    from flows.pipeline import pipeline
+    with lock.alone(ROOT, "stipple run"):
+        from flows.pipeline import pipeline
 
-    pipeline()
+        pipeline()
     print("Done. Look at data/drawings/ and data/evaluation/gallery.png; `dvc metrics show` prints the scores.")
+
+
+@app.command()
+def retrain() -> None:
+    """Train on what is new, and promote the model only if it is better than the champion."""
+    from tasks import lock, settings
+
+    settings.load(ROOT)
+    _one_line_for_known_errors()
+    with lock.alone(ROOT, "stipple retrain"):
+        from flows.retrain import retrain
+
+        print(retrain())
+
+
+@app.command()
+def models() -> None:
+    """List the promoted models, the champion marked, with their scores on that day's held-out clips."""
+    from tasks import overview
+
+    print(*overview.models(ROOT), sep="\n")
+
+
+@app.command()
+def rollback() -> None:
+    """Make the champion's predecessor the champion again."""
+    from tasks import registry
+
+    before, now = registry.rollback(ROOT)
+    print(f"{now} is the champion again; {before} is kept")
+
+
+@app.command()
+def status() -> None:
+    """Say how fresh the champion is: new clips since, what is in quarantine, which stages have work to do."""
+    from tasks import overview, record, settings
+
+    print(*overview.status(settings.load(ROOT), ROOT, record.stale()), sep="\n")
 
 
 @app.command()
 def stage(name: str) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
-    from flows.stages import compute
+    from tasks import lock
 
-    summary = compute(name)
+    with lock.alone(ROOT, f"stipple stage {name}"):
+        from flows.stages import compute
+
+        summary = compute(name)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
+
+
+@app.command()
+def serve_local() -> None:
+    """Start a Prefect server on 127.0.0.1 with the deployments of prefect.yaml and a worker; Ctrl-C stops it all."""
+    from flows.serving import serve
+
+    serve()
 
 
 @app.command()
@@ -50,17 +97,21 @@ def generate(
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same points.")] = 0,
     points: Annotated[int, typer.Option(min=1, help="How many points to draw.")] = 1024,
-    model: Annotated[Path, typer.Option(help="A trained model.")] = Path("data/model.safetensors"),
+    model: Annotated[
+        Path | None, typer.Option(help="A trained model; else the champion, or the last one trained.")
+    ] = None,
     npy: Annotated[Path | None, typer.Option(help="Also write the points, float32 [points, 2], here.")] = None,
     gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the face here.")] = None,
 ) -> None:
     """Draw a text as a cloud of points with the trained model."""
-    from tasks import generation
+    from tasks import generation, registry
 
+    champion = None if model else registry.champion(ROOT)
+    model = model or champion or generation.MODEL
     generation.write(
         text, ROOT, output, steps=steps, guidance=guidance, seed=seed, points=points, model=model, npy=npy, gif=gif
     )
-    print(f"Wrote {output}")
+    print(f"Wrote {output} with {model}{', the champion' if champion else ''}")
 
 
 @app.command()

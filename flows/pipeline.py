@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from contextlib import AbstractContextManager
 
-from flows.stages import stage
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from flows.stages import ROOT, stage
+from tasks import lock
 
 DATASET = ("frames", "points", "captions", "summaries", "embeddings", "dataset")
 TRAINING = ("train", "evaluate", "draw")
 
 
+def alone() -> AbstractContextManager[None]:
+    """The project's lock for the flow run this is called in. Nobody sits beside it, so it waits for its turn."""
+    return lock.alone(ROOT, f"flow run {flow_run.name}", on_wait=get_run_logger().info)
+
+
 @flow
 def dataset() -> None:
     """Clips in, training data out."""
-    for name in DATASET:
-        stage(name)
+    with alone():
+        for name in DATASET:
+            stage(name)
 
 
 @flow
 def training() -> None:
     """Train the model on the data set, measure it on held-out clips, and draw the prompts with it."""
-    for name in TRAINING:
-        stage(name)
+    with alone():
+        for name in TRAINING:
+            stage(name)
 
 
 @flow
 def pipeline() -> None:
     """From clips to a model that draws text."""
-    dataset()
-    training()
+    with alone():
+        dataset()
+        training()

@@ -19,6 +19,7 @@ from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 
+from tasks import rows
 from tasks.errors import StippleError
 
 logging.getLogger("dvc").setLevel(logging.WARNING)
@@ -66,6 +67,24 @@ def reproduce(name: str, compute: Callable[[], None]) -> Outcome:
         return Outcome.RESTORED if restored else Outcome.COMPUTED
 
 
+def question(name: str) -> str:
+    """A digest of what determines stage `name`'s result today: its command, its inputs' content, its parameters."""
+    with _open() as repo, repo.lock:
+        return rows.key(**_question(_stage(repo, name)))
+
+
+def stale() -> list[str]:
+    """The stages of dvc.yaml, in its order, that have work to do or read what such a stage writes."""
+    found, remade = [], set()
+    with _open() as repo:
+        for stage in repo.stage.load_file("dvc.yaml"):
+            with repo.lock:
+                if stage.changed() or any(str(dep) in remade for dep in stage.deps):
+                    found.append(stage.name)
+                    remade |= {str(out) for out in stage.outs}
+    return found
+
+
 def previous(output: str) -> Path | None:
     """The last recorded version of an output: in the workspace, or in DVC's cache after DVC removed it from there."""
     if Path(output).is_file():
@@ -80,7 +99,7 @@ def previous(output: str) -> Path | None:
 
 def _open() -> Repo:
     try:
-        return Repo(".")
+        return Repo(".", _wait_for_lock=True)
     except DvcException:
         raise StippleError(f"{Path.cwd()} is not a DVC project; run from the project's folder") from None
 

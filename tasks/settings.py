@@ -84,6 +84,26 @@ class Evaluate(Section):
     baseline_steps: Annotated[int, Field(ge=0)]
 
 
+class Tolerance(Section):
+    """How much a challenger may lose on the metrics that do not decide, in the units of each."""
+
+    chamfer: Annotated[float, Field(ge=0)]
+    sliced_w2: Annotated[float, Field(ge=0)]
+    retrieval: Annotated[float, Field(ge=0)]
+
+
+class Promote(Section):
+    """What a challenger must show to take the champion's place; `tasks.promotion` says what each number means."""
+
+    metric: Literal["chamfer", "sliced_w2", "retrieval"]
+    margin: Share
+    tolerance: Tolerance
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    min_clips: Annotated[int, Field(ge=2)]
+    frames: Count
+    draws: Count
+
+
 class Draw(Section):
     prompts: Annotated[list[str], Field(min_length=1)]
     steps: Count
@@ -103,6 +123,7 @@ class Params(Section):
     dataset: Dataset
     train: Train
     evaluate: Evaluate
+    promote: Promote
     draw: Draw
 
 

@@ -38,11 +38,12 @@ def run(environment: dict[str, str]) -> Command:
 
 def make_project(folder: Path, run: Command, clips: int) -> Path:
     """A clone of this repository with a few clips and a training of seconds."""
-    for name in ("dvc.yaml", ".dvcignore", "profiles", "flows", "tasks", "fm"):
+    for name in ("dvc.yaml", ".dvcignore", "prefect.yaml", "prefect.toml", "profiles", "flows", "tasks", "fm"):
         source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, folder / name)
-    (folder / "models").symlink_to(ROOT / "models")
+    (folder / "models").mkdir()
+    (folder / "models" / "demo").symlink_to(ROOT / "models" / "demo")
     (folder / "clips").mkdir()
     for clip in sorted((ROOT / "demo" / "clips").glob("*.mp4"))[:clips]:
         shutil.copy(clip, folder / "clips")
@@ -62,8 +63,8 @@ def computed(output: str) -> dict[str, int]:
     return {stage: int(rows) for stage, rows in re.findall(r"(\w+): .*?(\d+) computed", output)}
 
 
-def digests(project: Path) -> dict[str, str]:
-    files = sorted(path for path in (project / "data").rglob("*") if path.is_file() and path.name != ".gitignore")
+def digests(project: Path, folder: str = "data") -> dict[str, str]:
+    files = sorted(path for path in (project / folder).rglob("*") if path.is_file() and path.name != ".gitignore")
     return {str(path.relative_to(project)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -124,6 +125,43 @@ def test_a_new_clip_computes_its_own_rows_alone(flow_project: Path, run: Command
 def test_generate_draws_a_text(flow_project: Path, run: Command) -> None:
     run(flow_project, "stipple", "generate", "Front-facing, smiling expression", "--output", "face.png", "--steps", "4")
     assert (flow_project / "face.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_retraining_promotes_what_is_better_and_nothing_else(flow_project: Path, run: Command, tmp_path: Path) -> None:
+    project = tmp_path / "retrained"
+    shutil.copytree(flow_project, project, symlinks=True)
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    rules = params["promote"]
+    params["dataset"]["held_out"] = 0.5
+    rules |= {"min_clips": 3, "frames": 12, "draws": 1, "tolerance": dict.fromkeys(rules["tolerance"], 1.0)}
+
+    def retrain(steps: int, metric: str) -> str:
+        params["train"]["recipes"]["film"] |= {"steps": steps, "clouds": 16}
+        rules["metric"] = metric
+        (project / "params.yaml").write_text(yaml.safe_dump(params))
+        return run(project, "stipple", "retrain")
+
+    output = retrain(60, "sliced_w2")
+    assert "v1 is the champion now" in output
+    assert "captions" not in computed(output)
+    assert "up to date" in run(project, "dvc", "status")
+    first, data = digests(project, "models/registry/v1"), digests(project)
+    assert "Nothing to do: data and recipe are those of v1, the champion." in retrain(60, "sliced_w2")
+    assert digests(project) == data
+
+    assert "Not promoted, v1 stays: not better by the margin" in retrain(1, "chamfer")
+    assert digests(project, "models/registry/v1") == first
+    drawn = run(project, "stipple", "generate", "Smiling", "--steps", "2")
+    assert "with models/registry/v1/model.safetensors, the champion" in drawn
+
+    assert "v2 is the champion now" in retrain(150, "chamfer")
+    shutil.copy(sorted((ROOT / "demo" / "clips").glob("*.mp4"))[6], project / "clips" / "new.mp4")
+    status = run(project, "stipple", "status")
+    assert "Champion: v2, trained on 3 clips, tested on 3." in status
+    assert "New since (1):\n  new.mp4" in status and "work to do: frames, points, captions" in status
+    assert "v1 is the champion again" in run(project, "stipple", "rollback")
+    assert "* v1" in run(project, "stipple", "models")
+    assert digests(project, "models/registry/v1") == first
 
 
 @pytest.mark.parametrize(

@@ -120,3 +120,35 @@ def test_outside_a_dvc_project_says_what_to_do(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StippleError, match="not a DVC project"):
         record.reproduce("double", forbidden)
+
+
+def test_a_question_is_the_same_until_an_input_or_a_parameter_moves(project: Path) -> None:
+    double(project)
+    first = record.question("double")
+    assert record.question("double") == first
+    (project / "params.yaml").write_text("scale: 2\n")
+    second = record.question("double")
+    (project / "input.txt").write_text("5")
+    assert len({first, second, record.question("double")}) == 3
+
+
+def test_what_is_stale_includes_what_follows_from_it(project: Path) -> None:
+    """`quadruple` reads what `double` writes, `echo` does not."""
+    more = """
+  quadruple:
+    cmd: cp out.txt twice.txt
+    deps: [out.txt]
+    outs: [twice.txt]
+  echo:
+    cmd: cp double.py echo.txt
+    deps: [double.py]
+    outs: [echo.txt]
+"""
+    (project / "dvc.yaml").write_text(DVC_YAML + more)
+    dvc(project, "repro")
+    assert record.stale() == []
+    (project / "input.txt").write_text("5")
+    assert record.stale() == ["double", "quadruple"]
+    dvc(project, "repro")
+    (project / "twice.txt").unlink()
+    assert record.stale() == ["quadruple"]

@@ -1,0 +1,51 @@
+"""What a schedule runs: newer data and recipe in, a better champion out, or the champion that was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from flows.pipeline import alone, dataset, training
+from tasks import contest, record, settings
+from tasks.errors import StippleError
+
+ROOT = Path()
+
+
+@flow
+def retrain() -> str:
+    """Build the data set; where it or the recipe is new, train a challenger and promote it if it is better.
+
+    The champion changes in one last step. Whatever fails before leaves it as it was.
+    """
+    with alone():
+        rules = settings.load(ROOT)
+        dataset()
+        question = record.question("train")
+        if reason := contest.nothing_new(rules, ROOT, question):
+            return report(f"Nothing to do: {reason}.", f"# Nothing to do\n\n{reason[0].upper()}{reason[1:]}.\n")
+        training()
+        if record.question("train") != question:
+            raise StippleError(
+                "data, recipe or code changed while the challenger was trained; run `stipple retrain` again"
+            )
+        result = judge(question)
+        return report(contest.summary(result), contest.markdown(result))
+
+
+@task(cache_policy=NO_CACHE)
+def judge(question: str) -> dict[str, Any]:
+    """Challenger against champion on the same held-out clips; the winner is the champion from here on."""
+    return contest.run(settings.load(ROOT), ROOT, question)
+
+
+def report(line: str, page: str) -> str:
+    """Show what came of the run in the log and as an artifact in the UI."""
+    get_run_logger().info(line)
+    create_markdown_artifact(page, key="retraining", description=line)
+    return line

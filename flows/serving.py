@@ -1,0 +1,110 @@
+"""A Prefect server with the project's deployments and a worker, on this machine, for as long as one command runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.states import Crashed
+
+from tasks.errors import StippleError
+
+HOST = "127.0.0.1"
+POOL = "stipple"
+"""The work pool that prefect.yaml names."""
+
+
+def serve() -> None:
+    """Start a server, deploy what prefect.yaml describes, run a worker, and stop them all on Ctrl-C or SIGTERM."""
+    port = get_current_settings().server.api.port
+    if _answers(port):
+        raise StippleError(
+            f"port {port} of {HOST} is taken, perhaps by a Prefect server that runs already; stop that one, or set "
+            f"PREFECT_SERVER_API_PORT to a free port"
+        )
+    api = os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with _service("server", "start", "--host", HOST) as server:
+            while not _answers(port):
+                _check(server)
+            _end_lost_runs(api)
+            _prefect("work-pool", "create", POOL, "--type", "process", check=False, capture_output=True)
+            _prefect("--no-prompt", "deploy", "--all", check=True)
+            try:
+                with _service("worker", "start", "--pool", POOL) as worker:
+                    print(
+                        f"\nhttp://{HOST}:{port} shows the deployments, Ctrl-C stops everything. To start a run from "
+                        f"another terminal:\n\n    export PREFECT_API_URL={api}\n"
+                        f"    prefect deployment run retrain/retrain --watch\n",
+                        flush=True,
+                    )
+                    while True:
+                        _check(server)
+                        _check(worker)
+            except KeyboardInterrupt:
+                _end_lost_runs(api)
+                raise
+    except KeyboardInterrupt:
+        print("Stopped.")
+    except subprocess.CalledProcessError as error:
+        raise StippleError(f"`{' '.join(error.cmd[2:])}` failed; its last lines above say why") from None
+
+
+def _end_lost_runs(api: str) -> None:
+    """Tell Prefect that the runs which it believes to be at work are not: there is no worker now."""
+    at_work = FlowRunFilter(state={"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}})
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(
+            flow_run_filter=at_work, work_pool_filter=WorkPoolFilter(name={"any_": [POOL]})
+        ):
+            client.set_flow_run_state(run.id, Crashed(message="`stipple serve-local`, whose run this was, has ended."))
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "prefect", *words]
+
+
+def _prefect(*words: str, **options: bool) -> None:
+    subprocess.run(_command(*words), **options)
+
+
+@contextmanager
+def _service(*words: str) -> Iterator[subprocess.Popen]:
+    """A long-running Prefect command. Ctrl-C does not reach it, so that it ends in its turn."""
+    process = subprocess.Popen(_command(*words), start_new_session=True)
+    try:
+        yield process
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        process.terminate()
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _check(service: subprocess.Popen) -> None:
+    time.sleep(0.2)
+    if service.poll() is not None:
+        raise StippleError(f"`{' '.join(service.args[2:])}` ended by itself; its last lines above say why")

@@ -1,0 +1,195 @@
+"""Challenger and champion draw the same held-out frames; the gate decides; the registry keeps what came of it.
+
+Both start from the same noise, so luck cancels, and the noise follows from the two models' digests: no evaluation has
+seen it, and nobody can draw again until it fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fm import metrics
+from tasks import dataset, density, evaluation, generation, promotion, registry, rows
+from tasks.errors import StippleError
+from tasks.promotion import Scores
+from tasks.settings import Settings
+
+MEAN_CLOUD = "mean cloud"
+"""Stands in for the champion while there is none: points of all training frames, whatever the text."""
+
+
+def nothing_new(settings: Settings, root: Path, question: str) -> str | None:
+    """Why there is nothing to train or judge, where `question` is what DVC says determines the training."""
+    return registry.settled(registry.load(root), question, rules_of(settings))
+
+
+def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
+    """Judge the model in `data/` and promote it if the gate opens; the report of both, `version` None if refused."""
+    against = registry.load(root).champion
+    content = {name: (root / "data" / name).read_bytes() for name in (registry.MODEL, registry.CARD)}
+    data = dataset.load(root)
+    clips = clips_of(settings, root, data)
+    known = registry.clips(root, against) if against else {}
+    frames = unseen(data, clips, known, settings.params.promote.frames)
+    scores = measure(settings, root, data, frames, registry.champion(root))
+    reference = scores["champion" if against else MEAN_CLOUD]
+    decision = promotion.decide(reference, scores["challenger"], scores["floor"], settings.params.promote)
+    report = {
+        "against": against or MEAN_CLOUD,
+        "promoted": decision.promote,
+        "reasons": decision.reasons,
+        "scores": {
+            metric: {name: round(score.mean(metric), 4) for name, score in scores.items()}
+            for metric in promotion.BETTER
+        },
+        "held_out": {"frames": len(frames), "clips": len({dataset.clip_of(data["frame_ids"][i]) for i in frames})},
+        "rules": settings.params.promote.model_dump(),
+        "data": hashlib.sha256((root / dataset.OUTPUT).read_bytes()).hexdigest(),
+        "trained_on": json.loads(content[registry.CARD])["trained_on"],
+        "commit": commit(root),
+    }
+    judged = registry.Judgement(
+        question, rules_of(settings), against, None, decision.reasons,
+        {registry.MODEL: hashlib.sha256(content[registry.MODEL]).hexdigest()},
+    )  # fmt: skip
+    if not decision.promote:
+        registry.refuse(root, judged)
+        return report | {"version": None}
+    content |= {name: _json(value) for name, value in ((registry.REPORT, report), (registry.CLIPS, clips))}
+    return report | {"version": registry.publish(root, judged, content)}
+
+
+def rules_of(settings: Settings) -> str:
+    """A digest of everything that settles a contest, besides the models and the data."""
+    evaluate = settings.params.evaluate
+    return rows.key(**settings.params.promote.model_dump(), steps=evaluate.steps, guidance=evaluate.guidance)
+
+
+def measure(
+    settings: Settings, root: Path, data: dict[str, Any], frames: Tensor, champion: Path | None
+) -> dict[str, Scores]:
+    """What challenger (the model in `data/`), champion, floor and mean cloud score on `frames` [F]."""
+    models = {"challenger": root / generation.MODEL} | ({"champion": root / champion} if champion else {})
+    digest = rows.key(**{name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in models.items()})
+    seed = int(digest[:12], 16)
+    contenders = {name: _drawer(generation.load(path), settings, root, data, frames) for name, path in models.items()}
+    pool = data["point_clouds"][dataset.rows_of(data, dataset.TRAIN)].flatten(0, 1)
+    texts = [data["summaries"][i] for i in frames]
+    totals: dict[str, dict[str, np.ndarray]] = {}
+    draws = settings.params.promote.draws
+    for number in range(draws):
+        generator = torch.Generator().manual_seed(seed + number)
+        truth, again = (density.draw(data["density"], frames, data["num_points"], generator) for _ in range(2))
+        mean_cloud = pool[torch.randint(len(pool), truth.shape[:2], generator=generator)]
+        clouds = {name: draw(seed + number) for name, draw in contenders.items()}
+        for name, x in {**clouds, "floor": again, MEAN_CLOUD: mean_cloud}.items():
+            for metric, values in scored(x, truth, texts).items():
+                sums = totals.setdefault(name, {})
+                sums[metric] = sums.get(metric, 0) + values / draws
+    clips = tuple(dataset.clip_of(data["frame_ids"][i]) for i in frames)
+    return {name: Scores(clips, values) for name, values in totals.items()}
+
+
+def scored(clouds: Tensor, truth: Tensor, texts: list[str]) -> dict[str, np.ndarray]:
+    """Each metric of the gate for each of `clouds` [F, N, 2] beside its true one: metric → [F]."""
+    nearest = metrics.pairwise_sliced_w2(clouds, truth).argmin(dim=1)
+    return {
+        "chamfer": metrics.chamfer(clouds, truth).double().numpy(),
+        "sliced_w2": metrics.sliced_w2(clouds, truth).double().numpy(),
+        "retrieval": np.array([float(texts[i] == text) for i, text in zip(nearest, texts, strict=True)]),
+    }
+
+
+def unseen(data: dict[str, Any], clips: dict[str, Any], known: dict[str, Any], most: int) -> Tensor:
+    """At most `most` held-out frames, evenly spread, of clips on which the champion was not trained either: [F].
+
+    `clips` and `known` are the input files of today and of the champion, as `registry.clips` has them.
+    """
+    seen = {clip["sha256"] for clip in known.values() if clip["use"] == dataset.TRAIN}
+    held_out = dataset.rows_of(data, dataset.HELD_OUT)
+    names = [dataset.clip_of(data["frame_ids"][i]) for i in held_out]
+    fresh = torch.tensor([clips[name]["sha256"] not in seen for name in names])
+    if not fresh.any():
+        raise StippleError("the champion was trained on every clip that is held out now; add clips, then retrain")
+    return evaluation.spread(held_out[fresh], most)
+
+
+def clips_of(settings: Settings, root: Path, data: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The input files of today: name → `sha256`, and what its frames are for (train, held_out, or none)."""
+    use = {dataset.clip_of(name): side for name, side in zip(data["frame_ids"], data["split"], strict=True)}
+    found = registry.input_files(settings, root)
+    if lacking := sorted(use.keys() - found.keys()):
+        raise StippleError(f"{lacking[0]} left the input folder while its frames were in use; run again")
+    return {name: {"sha256": digest, "use": use.get(name, "none")} for name, digest in found.items()}
+
+
+def commit(root: Path) -> str | None:
+    """The git commit whose code and settings these are, or None if they were edited since (or there is none).
+
+    dvc.lock does not count: every run writes it.
+    """
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
+
+    try:
+        same = git("diff", "--quiet", "HEAD", "--", ".", ":(exclude)dvc.lock").returncode == 0
+        return git("rev-parse", "HEAD").stdout.strip() if same else None
+    except OSError:
+        return None
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report as a page: what was decided, why, and the scores side by side."""
+    version, against, held = report["version"], report["against"], report["held_out"]
+    trained = report["trained_on"]
+    title = f"{version} is the champion" if version else f"Not promoted; {against} stays"
+    names = list(report["scores"]["chamfer"])
+    lines = [
+        f"# {title}",
+        "",
+        f"Trained on {trained['frames']} frames of {trained['clips']} clips; compared with {against} on "
+        f"{held['frames']} frames of {held['clips']} held-out clips.",
+        "",
+        *(f"- {reason}" for reason in report["reasons"]),
+        "",
+        f"| | {' | '.join(names)} |",
+        f"| --- | {' | '.join('---:' for _ in names)} |",
+        *(f"| {metric} | {' | '.join(f'{v:.4f}' for v in row.values())} |" for metric, row in report["scores"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The report in one line."""
+    if report["version"]:
+        return f"{report['version']} is the champion now: {'; '.join(report['reasons'])}"
+    unmet = [reason for reason in report["reasons"] if reason.startswith("not ")]
+    return f"Not promoted, {report['against']} stays: {'; '.join(unmet)}"
+
+
+def _drawer(
+    model: generation.Model, settings: Settings, root: Path, data: dict[str, Any], frames: Tensor
+) -> Callable[[int], Tensor]:
+    """seed → what `model` draws of the texts of `frames`, [F, N, 2]; the texts are read as it learned to read them."""
+    evaluate = settings.params.evaluate
+    conditions = data["embeddings"][frames]
+    if model.card["embedder"] != data["embedder"]:
+        texts = [data["summaries"][i] for i in frames]
+        conditions = generation.embed(texts, generation.embedder_of(model, root))
+    return lambda seed: evaluation.sampled(
+        model.network, conditions, data["num_points"], steps=evaluate.steps, guidance=evaluate.guidance, seed=seed
+    )
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,135 @@
+"""The deployments of prefect.yaml, served by `stipple serve-local`: a real server and worker on loopback."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from flows.pipeline import DATASET
+from tasks import lock
+from tests.test_end_to_end import BIN, make_project
+
+Command = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def environment(home: Path) -> dict[str, str]:
+    """Another port and another history than those of the developer's own server."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "DVC_"))}
+    return kept | {
+        "PATH": f"{BIN}:{kept['PATH']}",
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "DVC_NO_ANALYTICS": "1",
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture(scope="module")
+def project(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def run(folder: Path, *words: str) -> None:
+        subprocess.run(words, cwd=folder, env=environment, check=True)
+
+    return make_project(tmp_path_factory.mktemp("project"), run, clips=2)
+
+
+@pytest.fixture(scope="module")
+def command(project: Path, environment: dict[str, str]) -> Command:
+    def run(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def served(project: Path, environment: dict[str, str], home: Path) -> Iterator[psutil.Popen]:
+    log = home / "serve-local.log"
+    with log.open("w") as out:
+        process = psutil.Popen(["stipple", "serve-local"], cwd=project, env=environment, stdout=out, stderr=out)
+    until(lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None)
+    assert process.poll() is None, log.read_text()
+    yield process
+    stop(process)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def stop(process: psutil.Popen) -> list[psutil.Process]:
+    """Press Ctrl-C; return what outlives it."""
+    if process.poll() is not None:
+        return []
+    family = process.children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    process.wait(100)
+    return [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_deployment_run_completes_and_dvc_has_nothing_to_do(served: psutil.Popen, command: Command) -> None:
+    done = command("prefect", "deployment", "run", "dataset/dataset", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Completed" in done.stdout
+    assert "up to date" in command("dvc", "status", *DATASET).stdout
+
+
+def test_the_deployments_take_one_run_at_a_time_and_the_schedule_is_off(
+    served: psutil.Popen, environment: dict[str, str]
+) -> None:
+    request = urllib.request.Request(
+        environment["PREFECT_API_URL"] + "/deployments/filter", b"{}", {"Content-Type": "application/json"}
+    )
+    deployments = {d["name"]: d for d in json.load(urllib.request.urlopen(request))}
+    assert set(deployments) == {"dataset", "train", "retrain"}
+    for deployment in deployments.values():
+        assert deployment["global_concurrency_limit"]["limit"] == 1
+        assert deployment["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+        assert deployment["description"]
+    assert [schedule["active"] for schedule in deployments["retrain"]["schedules"]] == [False]
+
+
+def test_a_second_server_says_that_the_port_is_taken(served: psutil.Popen, command: Command) -> None:
+    done = command("stipple", "serve-local")
+    assert done.returncode == 1
+    assert done.stderr.startswith("stipple: port ") and done.stderr.count("\n") == 1
+
+
+def test_beside_a_deployment_run_a_command_ends_and_ctrl_c_ends_them_all(
+    served: psutil.Popen, command: Command, project: Path, home: Path
+) -> None:
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["train"]["recipes"]["film"]["steps"] = 100_000
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    assert command("prefect", "deployment", "run", "training/train").returncode == 0
+    until((project / ".stipple" / "lock").read_text)
+    done = command("stipple", "run")
+    assert done.returncode == 1
+    assert done.stderr.startswith("stipple: `flow run ") and done.stderr.count("\n") == 1
+    assert stop(served) == []
+    with closing(sqlite3.connect(home / "prefect.db")) as history:
+        states = history.execute("SELECT state_name FROM flow_run ORDER BY start_time").fetchall()
+    assert states == [("Completed",), ("Crashed",)]
+    with lock.alone(project, "test"):
+        pass
