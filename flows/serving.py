@@ -32,7 +32,7 @@ def serve() -> None:
             f"PREFECT_SERVER_API_PORT to a free port"
         )
     api = os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job ignores SIGINT
         signal.signal(number, signal.default_int_handler)
     try:
         with _service("server", "start", "--host", HOST) as server:
