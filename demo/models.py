@@ -3,7 +3,6 @@
 `python -m demo.models summarizer` makes only that one again.
 """
 
-import os
 import re
 import shutil
 import sys
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from safetensors.torch import load_file
 
 from demo import scores, train_captioner, train_embedder, train_summarizer
@@ -145,7 +143,6 @@ def write_card(name: str, scored: dict[str, float]) -> None:
 
 
 def main(names: list[str]) -> None:
-    torch.set_num_threads(os.cpu_count() or 1)
     for name in names or PARTS:
         started = time.perf_counter()
         with TemporaryDirectory(dir=FOLDER.parent) as made:
