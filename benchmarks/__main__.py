@@ -3,5 +3,5 @@
 import subprocess
 import sys
 
-for name in ("frames", "captions", "training", "pipeline", "speed", "coupling", "sets", "unseen"):
+for name in ("frames", "captions", "training", "pipeline", "speed", "coupling", "sets", "unseen", "students"):
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

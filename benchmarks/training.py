@@ -34,7 +34,10 @@ from tasks import dataset, density, evaluation, files, plots, settings, training
 ROOT = Path(__file__).parent.parent
 RESULTS, QUICK_RESULTS = ROOT / "benchmarks" / "results", ROOT / ".stipple" / "benchmarks"
 FRAMES, POINTS, EULER_STEPS = 24, 512, 50
-BUDGETS = {"film": (50, 100, 200, 400, 800, 1600, 3000), "baseline": (1000, 2000, 4000, 8000, 12_000, 16_000, 20_000)}
+BUDGETS = {
+    "film": (50, 100, 200, 400, 500, 800, 1600, 3000),
+    "baseline": (1000, 2000, 4000, 8000, 12_000, 16_000, 20_000),
+}
 QUICK = {"film": (4, 8), "baseline": (10, 20, 30)}
 SCORES = {"chamfer": min, "sliced_w2": min, "retrieval_frame": max}
 

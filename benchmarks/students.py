@@ -1,0 +1,102 @@
+"""Faces in one and two evaluations: the trained model, its reflow, and its one- and two-step students.
+
+    python -m benchmarks.students
+
+Reads data/model.safetensors, the teacher, and data/train_data.pt. The students learn from the training frames' texts
+and are scored on held-out clips, as in benchmarks.training, whose last score of the original recipe stands beside them.
+Writes benchmarks/results/students.json and students.png.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import platform
+import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial
+from fm import distillation
+from fm.training import DrawBatch, train
+from tasks import dataset, evaluation, files, generation, plots, settings, training
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+STEPS, NOISES, TEACHER_STEPS, SHOWN = 1500, 6, 16, 7
+EVALUATIONS = {"teacher": (1, 2, 4, 8, EULER_STEPS), "reflow": (1, 2, 4), "student of 1 step": (1,),
+               "student of 2 steps": (2,)}  # fmt: skip
+
+
+def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
+    """A copy of the teacher, trained on its own pairs by the default recipe's rates."""
+    recipe = settings.load(ROOT).params.train.recipe("film")
+    config = replace(training.config_of(recipe, 0), steps=STEPS, condition_dropout=0.0)
+    with tqdm(total=STEPS, desc=label, unit="step") as bar:
+        return train(copy.deepcopy(teacher), draw, config, on_step=training.shown_on(bar)).network
+
+
+@plots.png
+def picture(rows: dict[str, Tensor]) -> Figure:
+    """Held-out frames, a row for each of who drew them."""
+    figure = Figure(figsize=(1.5 * SHOWN, 1.55 * len(rows)), layout="constrained")
+    for row, (name, clouds) in zip(figure.subplots(len(rows), SHOWN), rows.items(), strict=True):
+        row[0].set_ylabel(name, fontsize=8)
+        for axes, cloud in zip(row, clouds, strict=True):
+            plots.show_cloud(axes, cloud)
+    return figure
+
+
+def main() -> None:
+    data = dataset.load(ROOT)
+    trial = Trial(data, FRAMES, EULER_STEPS)
+    teacher = generation.load(ROOT / generation.MODEL).network
+    texts = data["embeddings"][dataset.rows_of(data, dataset.TRAIN)].repeat(NOISES, 1)
+
+    began = time.perf_counter()
+    ways = distillation.follow(
+        teacher, texts, POINTS, strides=2, steps=TEACHER_STEPS, generator=torch.Generator().manual_seed(0)
+    )
+    seconds = {"the teacher's ways": time.perf_counter() - began}
+    networks = {"teacher": teacher}
+    for name, draw in {
+        "reflow": distillation.reflow_batches(ways, texts, clouds=64, points=64),
+        "student of 1 step": distillation.stride_batches(ways[[0, 2]], texts, clouds=64, points=64),
+        "student of 2 steps": distillation.stride_batches(ways, texts, clouds=64, points=64),
+    }.items():
+        began = time.perf_counter()
+        networks[name] = learned(teacher, draw, name)
+        seconds[name] = time.perf_counter() - began
+
+    scores, clouds = {}, {"the frame": trial.truth}
+    for name, network in networks.items():
+        for n in EVALUATIONS[name]:
+            drawn = evaluation.sampled(network, trial.conditions, POINTS, steps=n, guidance=1.0, seed=0)
+            scores[f"{name}, {n}"] = trial.scores(drawn)
+            clouds[f"{name},\n{n} evaluations" if n > 1 else f"{name},\n1 evaluation"] = drawn
+            print(f"{name}, {n}: {scores[f'{name}, {n}']}", flush=True)
+    original = json.loads((RESULTS / "training.json").read_text())["baseline"][-1]
+    scores[f"original recipe after {original['steps']} steps, {EULER_STEPS}"] = {s: original[s] for s in trial.floor}
+    result = {
+        "scores": scores | {"floor": trial.floor},
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "held_out_frames": FRAMES,
+        "points": POINTS,
+        "student_steps": STEPS,
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "versions": {"torch": version("torch")},
+    }
+    few = evaluation.spread(torch.arange(FRAMES), SHOWN)
+    files.write(RESULTS / "students.json", json.dumps(result, indent=2) + "\n")
+    files.write(RESULTS / "students.png", picture({name: x[few] for name, x in clouds.items()}))
+
+
+if __name__ == "__main__":
+    main()
