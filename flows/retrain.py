@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from flows.pipeline import alone, dataset, training
-from tasks import contest, record, settings
+from tasks import contest, record, settings, start
 from tasks.errors import StippleError
 
 ROOT = Path()
@@ -26,9 +26,10 @@ def retrain() -> str:
     with alone():
         rules = settings.load(ROOT)
         dataset()
-        question = record.question("train")
-        if reason := contest.nothing_new(rules, ROOT, question):
+        if reason := contest.nothing_new(rules, ROOT, record.question("train")):
             return report(f"Nothing to do: {reason}.", f"# Nothing to do\n\n{reason[0].upper()}{reason[1:]}.\n")
+        get_run_logger().info("Training begins %s.", start.choose(rules, ROOT))
+        question = record.question("train")
         training()
         if record.question("train") != question:
             raise StippleError(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fm import metrics
-from tasks import dataset, density, evaluation, generation, promotion, registry, rows
+from tasks import dataset, density, evaluation, generation, promotion, registry, rows, start
 from tasks.errors import StippleError
 from tasks.promotion import Scores
 from tasks.settings import Settings
@@ -38,8 +38,9 @@ def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
     content = {name: (root / "data" / name).read_bytes() for name in (registry.MODEL, registry.CARD)}
     data = dataset.load(root)
     clips = clips_of(settings, root, data)
-    known = registry.clips(root, against) if against else {}
-    frames = unseen(data, clips, known, settings.params.promote.frames)
+    card = json.loads(content[registry.CARD])
+    seen = registry.seen(root, against) | registry.seen(root, card["start"]["version"])
+    frames = unseen(data, clips, seen, settings.params.promote.frames)
     scores = measure(settings, root, data, frames, registry.champion(root))
     reference = scores["champion" if against else MEAN_CLOUD]
     decision = promotion.decide(reference, scores["challenger"], scores["floor"], settings.params.promote)
@@ -54,7 +55,8 @@ def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
         "held_out": {"frames": len(frames), "clips": len({dataset.clip_of(data["frame_ids"][i]) for i in frames})},
         "rules": settings.params.promote.model_dump(),
         "data": hashlib.sha256((root / dataset.OUTPUT).read_bytes()).hexdigest(),
-        "trained_on": json.loads(content[registry.CARD])["trained_on"],
+        "trained_on": card["trained_on"],
+        "start": card["start"]["version"],
         "commit": commit(root),
     }
     judged = registry.Judgement(
@@ -109,12 +111,11 @@ def scored(clouds: Tensor, truth: Tensor, texts: list[str]) -> dict[str, np.ndar
     }
 
 
-def unseen(data: dict[str, Any], clips: dict[str, Any], known: dict[str, Any], most: int) -> Tensor:
-    """At most `most` held-out frames, evenly spread, of clips on which the champion was not trained either: [F].
+def unseen(data: dict[str, Any], clips: dict[str, Any], seen: set[str], most: int) -> Tensor:
+    """At most `most` held-out frames, evenly spread, of clips whose digests are not among `seen`: [F].
 
-    `clips` and `known` are the input files of today and of the champion, as `registry.clips` has them.
+    `clips` are the input files of today, as `registry.clips` has them.
     """
-    seen = {clip["sha256"] for clip in known.values() if clip["use"] == dataset.TRAIN}
     held_out = dataset.rows_of(data, dataset.HELD_OUT)
     names = [dataset.clip_of(data["frame_ids"][i]) for i in held_out]
     fresh = torch.tensor([clips[name]["sha256"] not in seen for name in names])
@@ -135,14 +136,15 @@ def clips_of(settings: Settings, root: Path, data: dict[str, Any]) -> dict[str, 
 def commit(root: Path) -> str | None:
     """The git commit whose code and settings these are, or None if they were edited since (or there is none).
 
-    dvc.lock does not count: every run writes it.
+    dvc.lock and models/start.json do not count: runs write them.
     """
 
     def git(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
 
     try:
-        same = git("diff", "--quiet", "HEAD", "--", ".", ":(exclude)dvc.lock").returncode == 0
+        others = ":(exclude)dvc.lock", f":(exclude){start.FILE}"
+        same = git("diff", "--quiet", "HEAD", "--", ".", *others).returncode == 0
         return git("rev-parse", "HEAD").stdout.strip() if same else None
     except OSError:
         return None
@@ -152,12 +154,13 @@ def markdown(report: dict[str, Any]) -> str:
     """The report as a page: what was decided, why, and the scores side by side."""
     version, against, held = report["version"], report["against"], report["held_out"]
     trained = report["trained_on"]
+    began = f", beginning as {report['start']}" if report["start"] else ""
     title = f"{version} is the champion" if version else f"Not promoted; {against} stays"
     names = list(report["scores"]["chamfer"])
     lines = [
         f"# {title}",
         "",
-        f"Trained on {trained['frames']} frames of {trained['clips']} clips; compared with {against} on "
+        f"Trained on {trained['frames']} frames of {trained['clips']} clips{began}; compared with {against} on "
         f"{held['frames']} frames of {held['clips']} held-out clips.",
         "",
         *(f"- {reason}" for reason in report["reasons"]),

@@ -146,9 +146,22 @@ def report(root: Path, version: str) -> dict[str, Any]:
     return json.loads((root / read(root, version) / REPORT).read_text())
 
 
+def card(root: Path, version: str) -> dict[str, Any]:
+    """The card of `version`, as training wrote it."""
+    return json.loads((root / read(root, version) / CARD).read_text())
+
+
 def clips(root: Path, version: str) -> dict[str, dict[str, str]]:
     """The input files when `version` was trained: name → `sha256`, and `use` (train, held_out, or none)."""
     return json.loads((root / read(root, version) / CLIPS).read_text())
+
+
+def seen(root: Path, version: str | None) -> set[str]:
+    """The digests of the clips that `version` was trained on, or any version that its training began as."""
+    if version is None:
+        return set()
+    own = {clip["sha256"] for clip in clips(root, version).values() if clip["use"] == "train"}
+    return own | seen(root, card(root, version)["start"]["version"])
 
 
 def input_files(settings: Settings, root: Path) -> dict[str, str]:

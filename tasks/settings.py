@@ -84,6 +84,10 @@ class Evaluate(Section):
     baseline_steps: Annotated[int, Field(ge=0)]
 
 
+class Retrain(Section):
+    start: Literal["scratch", "champion"]
+
+
 class Tolerance(Section):
     """How much a challenger may lose on the metrics that do not decide, in the units of each."""
 
@@ -123,6 +127,7 @@ class Params(Section):
     dataset: Dataset
     train: Train
     evaluate: Evaluate
+    retrain: Retrain
     promote: Promote
     draw: Draw
 

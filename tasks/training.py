@@ -1,6 +1,7 @@
 """Stage `train`: a velocity network learns `data/train_data.pt` by the recipe that params.yaml has for it.
 
-A killed run, started again, goes on from its last checkpoint in `.stipple/checkpoints/` to the same bytes.
+It begins with random weights, or as the promoted version that `models/start.json` names. A killed run, started again,
+goes on from its last checkpoint in `.stipple/checkpoints/` to the same bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fm import couplings, networks, times, training
-from tasks import dataset, density, files
+from tasks import dataset, density, files, start
 from tasks.errors import StippleError
 from tasks.rows import Previous, key, no_previous
 from tasks.settings import Recipe, Settings
@@ -43,11 +45,19 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
     recipe = params.recipe(params.network)
     data = dataset.load(root)
     rows = dataset.rows_of(data, dataset.TRAIN)
+    begin = start.load(root)
     checkpoint_dir = root / CHECKPOINTS / run_digest(root, params.network, recipe, seed)
     main = PartialState().is_main_process
     with tqdm(total=recipe.steps, desc="train", unit="step", disable=not main) as bar:
         result = fit(
-            params.network, recipe, data, rows, seed=seed, checkpoint_dir=checkpoint_dir, on_step=shown_on(bar)
+            params.network,
+            recipe,
+            data,
+            rows,
+            seed=seed,
+            weights=begin.weights(root),
+            checkpoint_dir=checkpoint_dir,
+            on_step=shown_on(bar),
         )
     if main:
         card = {
@@ -56,6 +66,7 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
             "num_points": data["num_points"],
             "recipe": recipe.model_dump(),
             "seed": seed,
+            "start": asdict(begin),
             "trained_on": {"frames": len(rows), "clips": len({dataset.clip_of(data["frame_ids"][i]) for i in rows})},
         }
         files.write(root / CURVE, curve(result.losses, recipe, seed))
@@ -73,12 +84,15 @@ def fit(
     rows: Tensor,
     *,
     seed: int,
+    weights: Mapping[str, Tensor] | None = None,
     checkpoint_dir: Path | None = None,
     on_step: Callback | None = None,
 ) -> training.TrainResult:
-    """Train `network` by `recipe` on the frames `rows` [M] of the training data."""
+    """Train `network` by `recipe` on the frames `rows` [M] of the training data, from `weights` if they are given."""
     model = networks.build(network_config(network, data, seed))
     model.standardize(data["embeddings"][rows])
+    if weights is not None:
+        model.load_state_dict(weights)
     try:
         return training.train(
             model, batches(recipe, data, rows), config_of(recipe, seed), checkpoint_dir=checkpoint_dir, on_step=on_step
@@ -130,10 +144,11 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
 
 
 def run_digest(root: Path, network: str, recipe: Recipe, seed: int) -> str:
-    """What decides a training run: its data, recipe and seed."""
+    """What decides a training run: its data, recipe, seed and start."""
     with (root / dataset.OUTPUT).open("rb") as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
-    return key(version=VERSION, data=data, network=network, recipe=recipe.model_dump(), seed=seed)[:16]
+    begin = asdict(start.load(root))
+    return key(version=VERSION, data=data, network=network, recipe=recipe.model_dump(), seed=seed, start=begin)[:16]
 
 
 def curve(losses: Tensor, recipe: Recipe, seed: int) -> str:

@@ -42,6 +42,7 @@ def project(settings, tiny_models, tmp_path_factory) -> Path:
             "network": training.network_config("film", data, 0),
             "embedder": data["embedder"],
             "num_points": data["num_points"],
+            "start": {"version": None, "sha256": None},
             "trained_on": {"frames": 4, "clips": 2},
         }
         (root / name).mkdir()
@@ -119,17 +120,33 @@ def test_what_was_judged_is_not_judged_again_until_the_rules_change(root, settin
 
 
 def test_clips_that_the_champion_was_trained_on_test_nobody(root, settings):
-    """Known by content: a clip that was renamed changes sides of the split, but not what the champion saw."""
+    """Known by content: a clip that was renamed changes sides of the split, but not what was seen."""
     data = dataset.load(root)
     clips = contest.clips_of(settings, root, data)
     assert {clip["use"] for clip in clips.values()} == {"train", "held_out"}
     held_out = sorted(name for name, clip in clips.items() if clip["use"] == "held_out")
-    known = {"old name.mp4": clips[held_out[0]] | {"use": "train"}, held_out[1]: clips[held_out[1]]}
-    rows = contest.unseen(data, clips, known, 100)
+    rows = contest.unseen(data, clips, {clips[held_out[0]]["sha256"], "of a clip that went"}, 100)
     assert sorted({dataset.clip_of(data["frame_ids"][i]) for i in rows}) == held_out[1:]
-    everything = {name: clip | {"use": "train"} for name, clip in clips.items()}
     with pytest.raises(StippleError, match="trained on every clip that is held out"):
-        contest.unseen(data, clips, everything, 100)
+        contest.unseen(data, clips, {clip["sha256"] for clip in clips.values()}, 100)
+
+
+def test_what_the_challenger_began_as_has_seen_its_clips_too(root, settings):
+    """v1 was trained on a clip that is held out today; v2 began as v1 and is not the champion any more."""
+    held_out = contest.clips_of(settings, root, dataset.load(root))
+    name = next(name for name, clip in held_out.items() if clip["use"] == "held_out")
+    content = {part: (root / "knowing" / part).read_bytes() for part in (registry.MODEL, registry.CARD)}
+    lineage: dict = {"version": None, "sha256": None}
+    for version, clips in (("v1", {"then.mp4": held_out[name] | {"use": "train"}}), ("v2", {})):
+        card = json.loads(content[registry.CARD]) | {"start": lineage}
+        content |= {registry.CARD: json.dumps(card).encode(), registry.CLIPS: json.dumps(clips).encode()}
+        against = registry.load(root).champion
+        registry.publish(root, registry.Judgement("question", "rules", against, None, (), {}), content)
+        lineage = {"version": version, "sha256": None}
+    (root / "misled" / registry.CARD).write_text(json.dumps(card | {"start": lineage}))
+    report = run(root, settings, "misled")
+    assert report["start"] == "v2" and "beginning as v2" in contest.markdown(report)
+    assert report["held_out"]["clips"] == [clip["use"] for clip in held_out.values()].count("held_out") - 1
 
 
 def test_a_champion_of_another_embedder_hears_the_texts_from_its_own(root, settings):

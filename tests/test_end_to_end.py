@@ -1,6 +1,7 @@
 """The ways Stipple is used, as a user uses them: real checkpoints, real Prefect and DVC, a small project of its own."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -44,6 +45,7 @@ def make_project(folder: Path, run: Command, clips: int) -> Path:
         copy(source, folder / name)
     (folder / "models").mkdir()
     (folder / "models" / "demo").symlink_to(ROOT / "models" / "demo")
+    shutil.copy(ROOT / "models" / "start.json", folder / "models")
     (folder / "clips").mkdir()
     for clip in sorted((ROOT / "demo" / "clips").glob("*.mp4"))[:clips]:
         shutil.copy(clip, folder / "clips")
@@ -154,7 +156,12 @@ def test_retraining_promotes_what_is_better_and_nothing_else(flow_project: Path,
     drawn = run(project, "stipple", "generate", "Smiling", "--steps", "2")
     assert "with models/registry/v1/model.safetensors, the champion" in drawn
 
-    assert "v2 is the champion now" in retrain(150, "chamfer")
+    params["retrain"]["start"] = "champion"
+    output = retrain(150, "chamfer")
+    assert "Training begins as v1." in output and "v2 is the champion now" in output
+    assert json.loads((project / "models" / "registry" / "v2" / "model.json").read_text())["start"]["version"] == "v1"
+    assert "up to date" in run(project, "dvc", "status")
+    assert "Nothing to do: data and recipe are those of v2" in retrain(150, "chamfer")
     shutil.copy(sorted((ROOT / "demo" / "clips").glob("*.mp4"))[6], project / "clips" / "new.mp4")
     status = run(project, "stipple", "status")
     assert "Champion: v2, trained on 3 clips, tested on 3." in status
