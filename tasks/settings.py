@@ -72,6 +72,7 @@ class Recipes(Section):
 
 class Train(Section):
     network: Literal["film", "baseline", "baseline-small"]
+    processes: Count
     recipes: Recipes
 
     def recipe(self, network: str) -> Recipe:

@@ -23,10 +23,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fm import couplings, networks, times, training
-from tasks import dataset, density, files, start
+from tasks import dataset, density, files, processes, start
 from tasks.errors import StippleError
 from tasks.rows import Previous, key, no_previous
-from tasks.settings import Recipe, Settings
+from tasks.settings import Recipe, Settings, Train
 
 VERSION = 2
 MODEL, CARD, CURVE = Path("data/model.safetensors"), Path("data/model.json"), Path("data/training.csv")
@@ -39,14 +39,19 @@ Callback = Callable[[training.Progress], None]
 def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> dict[str, Any]:
     """Train, and write the weights (safetensors), the card that `tasks.generation` needs to use them, and the curve.
 
-    Under `accelerate launch` all processes train and the main one writes.
+    With `processes` above 1 all of them train, each on an accelerator of its own where there are some, and one writes.
     """
+    number = settings.params.train.processes
+    return _run(settings, root) if number == 1 else processes.run(number, _run, settings, root)
+
+
+def _run(settings: Settings, root: Path) -> dict[str, Any]:
     params, seed = settings.params.train, settings.params.seed
     recipe = params.recipe(params.network)
     data = dataset.load(root)
     rows = dataset.rows_of(data, dataset.TRAIN)
     begin = start.load(root)
-    checkpoint_dir = root / CHECKPOINTS / run_digest(root, params.network, recipe, seed)
+    checkpoint_dir = root / CHECKPOINTS / run_digest(root, params, seed)
     main = PartialState().is_main_process
     with tqdm(total=recipe.steps, desc="train", unit="step", disable=not main) as bar:
         result = fit(
@@ -65,6 +70,7 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
             "embedder": data["embedder"],
             "num_points": data["num_points"],
             "recipe": recipe.model_dump(),
+            "processes": params.processes,
             "seed": seed,
             "start": asdict(begin),
             "trained_on": {"frames": len(rows), "clips": len({dataset.clip_of(data["frame_ids"][i]) for i in rows})},
@@ -143,12 +149,20 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
     return draw
 
 
-def run_digest(root: Path, network: str, recipe: Recipe, seed: int) -> str:
-    """What decides a training run: its data, recipe, seed and start."""
+def run_digest(root: Path, train: Train, seed: int) -> str:
+    """What decides a training run: its data, network, recipe, number of processes, seed and start."""
     with (root / dataset.OUTPUT).open("rb") as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
-    begin = asdict(start.load(root))
-    return key(version=VERSION, data=data, network=network, recipe=recipe.model_dump(), seed=seed, start=begin)[:16]
+    recipe, begin = train.recipe(train.network).model_dump(), asdict(start.load(root))
+    return key(
+        version=VERSION,
+        data=data,
+        network=train.network,
+        recipe=recipe,
+        processes=train.processes,
+        seed=seed,
+        start=begin,
+    )[:16]
 
 
 def curve(losses: Tensor, recipe: Recipe, seed: int) -> str:

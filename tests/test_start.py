@@ -56,10 +56,9 @@ def test_training_begins_as_the_champion_and_gives_the_same_bytes_again(root):
 
 def test_a_checkpoint_of_another_start_is_not_taken_over(root):
     own = settings()
-    recipe = own.params.train.recipe("film")
-    scratch = training.run_digest(root, "film", recipe, 0)
+    scratch = training.run_digest(root, own.params.train, 0)
     start.choose(own, root)
-    assert training.run_digest(root, "film", recipe, 0) != scratch
+    assert training.run_digest(root, own.params.train, 0) != scratch
 
 
 def test_scratch_is_the_default_and_the_way_back(root):

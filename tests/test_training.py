@@ -1,7 +1,11 @@
 """Training: by the recipe, to the same bytes, also after it was killed."""
 
 import json
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,7 +13,7 @@ from safetensors.torch import load_file
 from fm import networks
 from tasks import dataset, training
 from tasks.errors import StippleError
-from tasks.settings import load
+from tasks.settings import Settings, load
 from tests import world
 
 OUTPUTS = ("model.safetensors", "model.json", "training.csv")
@@ -30,15 +34,14 @@ def outputs(root):
     return {name: (root / "data" / name).read_bytes() for name in OUTPUTS}
 
 
-def with_network(settings, network):
-    train = settings.params.train.model_copy(update={"network": network})
+def with_train(settings, **changes):
+    train = settings.params.train.model_copy(update=changes)
     return settings.model_copy(update={"params": settings.params.model_copy(update={"train": train})})
 
 
 def checkpoint_dir(root, settings):
     params = settings.params
-    recipe = params.train.recipe(params.train.network)
-    return root / training.CHECKPOINTS / training.run_digest(root, params.train.network, recipe, params.seed)
+    return root / training.CHECKPOINTS / training.run_digest(root, params.train, params.seed)
 
 
 def test_writes_a_network_that_its_card_describes(root, settings):
@@ -93,6 +96,36 @@ def test_a_run_of_other_settings_does_not_take_over_a_checkpoint(root, settings)
     assert (other / "checkpoint.pt").is_file()
 
 
+def by_two() -> Settings:
+    return with_train(world.settings(steps=24), processes=2)
+
+
+def test_two_processes_train_one_network_and_go_on_to_the_same_bytes_after_sigkill(root):
+    summary = training.run(by_two(), root)
+    whole = outputs(root)
+    assert summary["resumed_at"] == 0 and json.loads(whole["model.json"])["processes"] == 2
+    training.run(with_train(by_two(), processes=1), root)
+    assert outputs(root)["model.safetensors"] != whole["model.safetensors"]
+
+    code = f"from tests.test_training import *; from pathlib import Path; training.run(by_two(), Path({str(root)!r}))"
+    run = psutil.Popen([sys.executable, "-c", code], cwd=world.ROOT, stderr=subprocess.DEVNULL)
+    while not (checkpoint_dir(root, by_two()) / "checkpoint.pt").is_file():
+        assert run.poll() is None
+        time.sleep(0.01)
+    members = run.children(recursive=True)
+    run.kill()
+    run.wait()
+    assert len(psutil.wait_procs(members, timeout=60)[1]) == 0
+    assert training.run(by_two(), root)["resumed_at"] > 0
+    assert outputs(root) == whole
+
+
+def test_what_is_wrong_in_one_of_two_processes_is_said_in_one_line(root):
+    with pytest.raises(StippleError, match=r"times_per_cloud is 5") as error:
+        training.run(with_train(world.settings(times_per_cloud=5), processes=2), root)
+    assert "\n" not in str(error.value)
+
+
 def test_the_original_recipe_is_what_it_was():
     """One cloud a step, Adam at a constant rate, a checkpoint every 1000 steps, independent pairs."""
     train = load(world.ROOT).params.train
@@ -107,7 +140,7 @@ def test_the_original_recipe_is_what_it_was():
 
 
 def test_the_baseline_trains_as_a_stage_too(root, settings):
-    training.run(with_network(settings, "baseline"), root)
+    training.run(with_train(settings, network="baseline"), root)
     assert json.loads((root / "data" / "model.json").read_text())["network"]["name"] == "baseline"
 
 
