@@ -4,6 +4,7 @@ Not part of `make test`, which does without the two packages.
 """
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def dataset_of(folder: Path, environment: dict[str, str], cluster: str) -> tuple
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    project = make_project(folder, run, clips=3)
+    project = make_project(folder, run, clips=2)
+    profile = project / "profiles" / "demo.yaml"
+    profile.write_text(re.sub(r"batch_size: \d+", "batch_size: 4", profile.read_text()))  # more batches than workers
     said = run(project, "python", "-c", "from flows.pipeline import dataset\nif __name__ == '__main__': dataset()")
     assert "up to date" in run(project, "dvc", "status", *DATASET)
     return digests(project), said
