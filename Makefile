@@ -1,5 +1,5 @@
 # make run: the main job, end to end · make test: everything the project promises
-.PHONY: run test test-clusters bench demo-models demo-clips lint
+.PHONY: run test bench demo-models demo-clips lint
 export DVC_NO_ANALYTICS = 1
 BIN = .venv/bin
 
@@ -9,10 +9,6 @@ run: .venv/ready
 test: .venv/ready-test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
-
-test-clusters: .venv/ready-test  # with Dask and Ray, which nothing else needs
-	$(BIN)/pip install -c requirements.txt -e '.[dask,ray]'
-	$(BIN)/python -m pytest tests/on_clusters.py
 
 lint: .venv/ready-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

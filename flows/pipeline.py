@@ -8,7 +8,6 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from flows import clusters
 from flows.stages import ROOT, stage
 from tasks import lock
 
@@ -21,7 +20,7 @@ def alone() -> AbstractContextManager[None]:
     return lock.alone(ROOT, f"flow run {flow_run.name}", on_wait=get_run_logger().info)
 
 
-@flow(task_runner=clusters.task_runner())
+@flow
 def dataset() -> None:
     """Clips in, training data out."""
     with alone():

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed, State
 from prefect.utilities.annotations import quote
 
-from flows import clusters
 from tasks import record, settings
 from tasks.errors import StippleError
 
 ROOT = Path()
-SENT = 32
-"""Batches that a cluster has at a time; their rows are held in memory."""
 
 MODULES = {
     "frames": "tasks.frames",
@@ -66,13 +61,5 @@ def as_tasks(fn: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
     def batch(number: int, rows: Any) -> Any:
         return fn(rows)
 
-    if clusters.chosen() is None:
-        for number, rows in enumerate(batches, start=1):
-            yield batch(number, quote(rows))
-        return
-    sent: deque[PrefectFuture[Any]] = deque()
     for number, rows in enumerate(batches, start=1):
-        sent.append(batch.submit(number, quote(rows)))
-        if len(sent) == SENT:
-            yield sent.popleft().result()
-    yield from (future.result() for future in sent)
+        yield batch(number, quote(rows))
