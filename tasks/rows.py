@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
+from tasks.batches import Outcome, attempt
 from tasks.errors import Refused, StippleError
 
 Item = TypeVar("Item")
@@ -29,7 +30,6 @@ MapBatches = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 LOOKUP = 1024  # keys per query
 SORTED = 16  # batches that are sorted together, so that rows of one length meet in one batch
-SYSTEMATIC = 8  # when this many rows fail and none succeeds, the fault is not the rows'
 
 log = logging.getLogger("stipple.rows")
 
@@ -43,15 +43,6 @@ def key(**what: Any) -> str:
     """Digest of what determines a row: sha256 of its canonical JSON."""
     text = json.dumps(what, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A row's value, or the reason why there is none. A `passing` reason (memory, a driver) is not remembered."""
-
-    value: bytes | None = None
-    reason: str | None = None
-    passing: bool = False
 
 
 class RowStore:
@@ -72,8 +63,6 @@ class RowStore:
     def _open(self) -> None:
         self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
         try:
-            if self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("damaged")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")  # a kill loses nothing, a power cut at most the last batches
             self._db.execute(
@@ -89,6 +78,11 @@ class RowStore:
     def __exit__(self, *error: object) -> None:
         self._db.close()
 
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Those of `keys` that the store has; quicker than `get`, since it reads no value."""
+        query = "SELECT key FROM rows WHERE key IN (SELECT value FROM json_each(?))"
+        return {key for (key,) in self._execute(query, (json.dumps(list(keys)),))}
+
     def get(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """What the store knows of `keys`; those it lacks are left out."""
         query = "SELECT key, value, reason FROM rows WHERE key IN (SELECT value FROM json_each(?))"
@@ -100,13 +94,20 @@ class RowStore:
         rows = [(key, stage, o.value, o.reason) for key, o in outcomes.items() if not o.passing]
         self._execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)", rows, many=True)
 
-    def _execute(self, sql: str, values: Sequence[Any], many: bool = False) -> list[tuple]:
+    def _execute(self, sql: str, values: Sequence[Any] = (), many: bool = False) -> list[tuple]:
         try:
             with self._db:
                 return (self._db.executemany if many else self._db.execute)(sql, values).fetchall()
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             remedy = "free some disk space" if "full" in str(error) else "delete it (its rows are in the tables too)"
             raise StippleError(f"{self.path}: {error}; {remedy} and run again") from None
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            aside = _move_aside(self.path)
+            self._open()
+            raise StippleError(
+                f"{self.path} was damaged ({error}) and is now {aside.name}; run again: its rows are in the tables too"
+            ) from None
 
 
 def _move_aside(path: Path) -> Path:
@@ -119,13 +120,13 @@ def _move_aside(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Computed(Generic[Item]):
-    """The rows of a stage. Iterating streams `(item, key, value or Refused)` in the order of the items."""
+    """The rows of a stage. Iterating streams `(item, key, outcome)` in the order of the items."""
 
     computed: int
     reused: int
-    rows: Callable[[], Iterator[tuple[Item, str, bytes | Refused]]]
+    rows: Callable[[], Iterator[tuple[Item, str, Outcome]]]
 
-    def __iter__(self) -> Iterator[tuple[Item, str, bytes | Refused]]:
+    def __iter__(self) -> Iterator[tuple[Item, str, Outcome]]:
         return self.rows()
 
 
@@ -139,23 +140,23 @@ def compute(
     store: RowStore,
     payload: Callable[[list[Item]], list[Any]] = list,
     order: Callable[[Item], Any] | None = None,
-    earlier: Iterable[tuple[str, bytes]] = (),
+    earlier: Iterable[tuple[str, Outcome]] = (),
     map_batches: MapBatches = map,
     total: int | None = None,
 ) -> Computed[Item]:
     """Compute the rows that `store` lacks and return all of them.
 
     `items()` is walked twice and should be light; `payload` turns the items of one batch into what `fn` needs (their
-    pictures, say). `fn` returns one value or `Refused` per row; if it raises, the batch is halved until the row that
-    makes it fail is alone. `order` sorts rows before they share batches. `earlier` gives keys and values from tables,
-    and is read only if something is missing. Held in memory: `SORTED` batches of items and the batches in flight.
+    pictures, say). `fn` returns one value or `Refused` per row; what happens when it raises: see `batches.attempt`.
+    `order` sorts rows before they share batches. `earlier` gives keys and outcomes from tables, and is read only if
+    something is missing. Held in memory: `SORTED` batches of items and the batches in flight.
     """
     failed: dict[str, Outcome] = {}
     in_flight: deque[list[str]] = deque()
     computed = reused = 0
     refilled = False
 
-    work = partial(isolate, fn)
+    work = partial(attempt, stage, fn)
     work.__name__ = stage
 
     with tqdm(total=total, desc=stage, unit="row", disable=None) as bar:
@@ -164,12 +165,12 @@ def compute(
             nonlocal refilled, reused
             for chunk in _chunks(items(), LOOKUP):
                 keyed = [(key_of(item), item) for item in chunk]
-                known = store.get(key for key, _ in keyed)
+                known = store.known(key for key, _ in keyed)
                 if len(known) < len({key for key, _ in keyed}) and not refilled:
                     refilled = True
                     for rows in _chunks(earlier, LOOKUP):
-                        store.put(stage, {key: Outcome(value) for key, value in rows})
-                    known = store.get(key for key, _ in keyed)
+                        store.put(stage, dict(rows))
+                    known = store.known(key for key, _ in keyed)
                 fresh: dict[str, Item] = {}
                 for key, item in keyed:
                     if key not in known:
@@ -193,44 +194,17 @@ def compute(
             computed += len(done)
             bar.update(len(done))
 
-    def rows() -> Iterator[tuple[Item, str, bytes | Refused]]:
+    def rows() -> Iterator[tuple[Item, str, Outcome]]:
         for chunk in _chunks(items(), LOOKUP):
             keys = [key_of(item) for item in chunk]
-            known = failed | store.get(keys)
+            known = store.get(keys)
             for item, key in zip(chunk, keys, strict=True):
-                if key not in known:
+                outcome = known.get(key) or failed.get(key)
+                if outcome is None:
                     raise StippleError(f"{stage}: its input changed while it ran; run it again")
-                outcome = known[key]
-                yield item, key, Refused(outcome.reason) if outcome.value is None else outcome.value
+                yield item, key, outcome
 
     return Computed(computed, reused, rows)
-
-
-def isolate(fn: Callable[[list[Any]], list[bytes | Refused]], batch: list[Any]) -> list[Outcome]:
-    """`fn` over a batch; if it raises, over its halves, so that one bad row costs no other."""
-    outcomes = _halving(fn, batch)
-    if len(outcomes) >= SYSTEMATIC and all(outcome.passing for outcome in outcomes):
-        raise StippleError(f"all {len(outcomes)} rows of a batch failed, so it is not the rows: {outcomes[0].reason}")
-    return outcomes
-
-
-def _halving(fn: Callable[[list[Any]], list[bytes | Refused]], batch: list[Any]) -> list[Outcome]:
-    try:
-        results = fn(batch)
-        if len(results) != len(batch):
-            raise StippleError(f"{fn} returned {len(results)} rows for {len(batch)}")
-        return [Outcome(reason=str(r)) if isinstance(r, Refused) else Outcome(r) for r in results]
-    except StippleError:
-        raise
-    except Exception as error:
-        lasting = isinstance(error, Refused)
-        reason = str(error) if lasting else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    # Outside the handler, so that the failed attempt's tensors are free by now.
-    if len(batch) == 1:
-        return [Outcome(reason=reason, passing=not lasting)]
-    log.warning("a batch of %d rows failed (%s); going on with its halves", len(batch), reason)
-    half = len(batch) // 2
-    return _halving(fn, batch[:half]) + _halving(fn, batch[half:])
 
 
 def _chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
