@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import sleep
 from typing import Any
 
 from tasks.errors import Refused, StippleError
@@ -61,7 +61,7 @@ def attempt(stage: str, fn: Callable[[list[Any]], list[bytes | Refused]], batch:
             todo.append(part)
         elif (memory or may_pass(error)) and (wait := next(waits, None)) is not None:
             log.warning("%s: a batch of %d rows failed (%s); again in %g s", stage, len(part), reason, wait)
-            time.sleep(wait)
+            sleep(wait)
             todo.append(part)
         elif half:
             log.warning("%s: a batch of %d rows failed (%s); going on with its halves", stage, len(part), reason)

@@ -28,6 +28,7 @@ Item = TypeVar("Item")
 Previous = Callable[[str], Path | None]
 MapBatches = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
+STORE = Path(".stipple/rows.sqlite")
 LOOKUP = 1024  # keys per query
 SORTED = 16  # batches that are sorted together, so that rows of one length meet in one batch
 
@@ -43,6 +44,22 @@ def key(**what: Any) -> str:
     """Digest of what determines a row: sha256 of its canonical JSON."""
     text = json.dumps(what, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the store has of one stage: rows, bytes of their values, rows in today's tables, rows in earlier ones."""
+
+    stage: str
+    rows: int
+    size: int
+    today: int
+    earlier: int
+
+    @property
+    def unused(self) -> int:
+        """Rows that no table has."""
+        return self.rows - self.today - self.earlier
 
 
 class RowStore:
@@ -93,6 +110,30 @@ class RowStore:
         """Keep `outcomes`; a key that is there already keeps its row."""
         rows = [(key, stage, o.value, o.reason) for key, o in outcomes.items() if not o.passing]
         self._execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)", rows, many=True)
+
+    def refer(self, keys: Iterable[str], today: bool) -> None:
+        """Note, for this connection, that a table of `today` or an earlier one has the rows of `keys`."""
+        self._execute("CREATE TEMP TABLE IF NOT EXISTS referred (key TEXT PRIMARY KEY, today INTEGER)")
+        for few in chunks(keys, LOOKUP):
+            rows = [(key, today) for key in few]
+            merged = "ON CONFLICT DO UPDATE SET today = max(today, excluded.today)"
+            self._execute(f"INSERT INTO referred VALUES (?, ?) {merged}", rows, many=True)
+
+    def census(self) -> list[Held]:
+        """What the store holds of each stage, and how much of it the tables that `refer` was told of have."""
+        self.refer((), today=True)
+        query = """
+            SELECT stage, count(*), total(length(value)), total(today = 1), total(today = 0)
+            FROM rows LEFT JOIN referred USING (key) GROUP BY stage ORDER BY stage"""
+        return [Held(stage, *map(int, numbers)) for stage, *numbers in self._execute(query)]
+
+    def prune(self) -> int:
+        """Forget the rows that no table has, as `refer` was told, and give their space back. Returns how many."""
+        self.refer((), today=True)
+        self._execute("DELETE FROM rows WHERE key NOT IN (SELECT key FROM referred)")
+        gone = self._execute("SELECT changes()")[0][0]
+        self._execute("VACUUM")
+        return gone
 
     def _execute(self, sql: str, values: Sequence[Any] = (), many: bool = False) -> list[tuple]:
         try:
@@ -163,12 +204,12 @@ def compute(
 
         def missing() -> Iterator[tuple[str, Item]]:
             nonlocal refilled, reused
-            for chunk in _chunks(items(), LOOKUP):
+            for chunk in chunks(items(), LOOKUP):
                 keyed = [(key_of(item), item) for item in chunk]
                 known = store.known(key for key, _ in keyed)
                 if len(known) < len({key for key, _ in keyed}) and not refilled:
                     refilled = True
-                    for rows in _chunks(earlier, LOOKUP):
+                    for rows in chunks(earlier, LOOKUP):
                         store.put(stage, dict(rows))
                     known = store.known(key for key, _ in keyed)
                 fresh: dict[str, Item] = {}
@@ -180,10 +221,10 @@ def compute(
                 yield from fresh.items()
 
         def batches() -> Iterator[list[Any]]:
-            for window in _chunks(missing(), batch_size * SORTED):
+            for window in chunks(missing(), batch_size * SORTED):
                 if order is not None:
                     window.sort(key=lambda keyed: order(keyed[1]))
-                for batch in _chunks(window, batch_size):
+                for batch in chunks(window, batch_size):
                     in_flight.append([key for key, _ in batch])
                     yield payload([item for _, item in batch])
 
@@ -195,7 +236,7 @@ def compute(
             bar.update(len(done))
 
     def rows() -> Iterator[tuple[Item, str, Outcome]]:
-        for chunk in _chunks(items(), LOOKUP):
+        for chunk in chunks(items(), LOOKUP):
             keys = [key_of(item) for item in chunk]
             known = store.get(keys)
             for item, key in zip(chunk, keys, strict=True):
@@ -207,7 +248,8 @@ def compute(
     return Computed(computed, reused, rows)
 
 
-def _chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """`values` in lists of `size`, the last one shorter."""
     iterator = iter(values)
     while chunk := list(islice(iterator, size)):
         yield chunk

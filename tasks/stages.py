@@ -11,7 +11,7 @@ from typing import Any
 from tasks import rows, tables
 from tasks.batches import Outcome
 from tasks.errors import Refused, StippleError
-from tasks.rows import MapBatches, Previous, RowStore
+from tasks.rows import STORE, MapBatches, Previous, RowStore
 from tasks.tables import Row
 
 log = logging.getLogger("stipple.stages")
@@ -41,7 +41,7 @@ def fill_table(
     """
     path = root / "data" / f"{stage}.parquet"
     refused: list[Row] = []
-    with RowStore(root / ".stipple" / "rows.sqlite") as store:
+    with RowStore(root / STORE) as store:
         computed = rows.compute(
             stage,
             items,
@@ -90,15 +90,17 @@ def from_tables(
     known: Callable[[list[str]], Container[str]],
 ) -> Iterator[tuple[str, Outcome]]:
     """Rows and lasting refusals that are not `known`, from the stage's tables and their earlier versions."""
-    outcomes: dict[str, Callable[[Row], Outcome]] = {
-        f"data/{stage}.parquet": lambda row: Outcome(value_of(row)),
-        f"data/quarantine/{stage}.parquet": lambda row: Outcome(reason=row["reason"]),
-    }
-    for table, outcome_of in outcomes.items():
-        for path in dict.fromkeys((root / table, previous(table))):
+    for rows_here, path in tables_of(stage, root, previous):
+        try:
+            for row in tables.unknown(path, known):
+                yield row["row_key"], Outcome(value_of(row)) if rows_here else Outcome(reason=row["reason"])
+        except (OSError, ValueError, KeyError, StippleError) as error:
+            log.warning("%s: its rows cannot be reused: %s", path, " ".join(str(error).split()))
+
+
+def tables_of(stage: str, root: Path, previous: Previous) -> Iterator[tuple[bool, Path]]:
+    """The stage's tables that are there, today's and the last recorded: (True, rows) and (False, refusals)."""
+    for name in (f"data/{stage}.parquet", f"data/quarantine/{stage}.parquet"):
+        for path in dict.fromkeys((root / name, previous(name))):
             if path is not None and path.is_file():
-                try:
-                    for row in tables.unknown(path, known):
-                        yield row["row_key"], outcome_of(row)
-                except (OSError, ValueError, KeyError, StippleError) as error:
-                    log.warning("%s: its rows cannot be reused: %s", path, " ".join(str(error).split()))
+                yield "quarantine" not in name, path

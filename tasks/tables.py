@@ -141,6 +141,15 @@ def read(
             raise _damaged(path, error) from None
 
 
+def keys(path: Path) -> Iterator[list[str]]:
+    """The row keys of a table, a batch at a time; none of a table that was written before it had any."""
+    with _open(path) as table:
+        if "row_key" not in table.schema_arrow.names:
+            return
+    for few in _batches(read(path, ["row_key"], GROUP_ROWS), GROUP_ROWS):
+        yield [row["row_key"] for row in few if row["row_key"] is not None]
+
+
 def unknown(path: Path, known: Callable[[list[str]], Container[str]]) -> Iterator[Row]:
     """The rows of a table whose key is not among the `known`; a row group without any is not read beyond its keys."""
     with _open(path) as table:
