@@ -106,8 +106,8 @@ def check_quarantine(root: Path, usable: int, most: float) -> None:
     ):
         if bad > most * whole:
             raise StippleError(
-                f"{bad} of {whole} {what} are in quarantine, and params.yaml allows a share of dataset.max_quarantined: "
-                f"{most:g}; {table.relative_to(root)} has the reasons: mend what they name, or raise the share"
+                f"{bad} of {whole} {what} are in quarantine, and params.yaml allows a share of "
+                f"dataset.max_quarantined: {most:g}; {table.relative_to(root)} has the reasons; mend these or raise it"
             )
 
 

@@ -1,4 +1,4 @@
-"""Failures inside a batch, and real ones: torch without memory, a server that hangs up, a picture that breaks Pillow."""
+"""Failures inside a batch, real ones: torch without memory, a server that hangs up, a picture that breaks Pillow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def slept(monkeypatch) -> list[float]:
 
 
 def hungry(rows: int):
-    """A stage function whose batches of more than `rows` rows ask torch for 280 TB; and the sizes of all its batches."""
+    """A function that asks torch for 280 TB when its batch has more than `rows` rows; and the sizes of its batches."""
     sizes = []
 
     def fn(batch: list[int]) -> list[bytes]:
@@ -159,23 +159,25 @@ def test_a_picture_that_breaks_the_decoder_costs_no_other(tiny_models, params):
     assert broken == Outcome(reason="NotImplementedError: Unknown pixel format flags 0", passing=True)
 
 
-def test_a_process_short_of_memory_embeds_in_smaller_batches(tiny_models):
-    """A real limit on a real process: the attention of one large batch does not fit, that of its parts does."""
+def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_vectors(tiny_models):
+    """A limit of the operating system on a process of its own: the whole batch does not fit, its parts do."""
     script = """
         import resource, sys
         from pathlib import Path
+        import numpy as np
         from tasks import batches, embeddings
         from tests import tiny
         fn = lambda batch: embeddings.embed(batch, checkpoint=tiny.profile().embedder, root=Path(sys.argv[1]))
         texts = [f"{number} " + "word " * 12 for number in range(1024)]
         fn(texts[:64])
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + (24 << 20),) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), -1))
         outcomes = batches.attempt("embeddings", fn, texts)
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
-        print(len(outcomes), sum(outcome.value is not None for outcome in outcomes), batches._fits)
+        parts, whole = (np.frombuffer(b"".join(v), "<f4") for v in ([o.value for o in outcomes], fn(texts)))
+        print(batches._fits["embeddings"] < 1024, np.abs(parts - whole).max() < 1e-6, (parts == whole).all())
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(tiny_models)], cwd=ROOT, capture_output=True, text=True
-    )
-    print(done.stdout, done.stderr)
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tiny_models)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split()[:2] == ["True", "True"], done.stderr
+    assert "no memory for 1024 rows at a time" in done.stderr
