@@ -104,7 +104,8 @@ def forecast() -> list[Forecast]:
     restored: dict[str, HashInfo] = {}  # output → its content, once it is back from DVC's cache
     with _open() as repo, repo.lock:
         for stage in repo.stage.load_file("dvc.yaml"):
-            after = dict.fromkeys(remade[str(dep)] for dep in stage.deps if str(dep) in remade)
+            makers = {remade[str(dep)] for dep in stage.deps if str(dep) in remade}
+            after = tuple(known.stage for known in found if known.stage in makers)
             back = any(str(dep) in restored for dep in stage.deps)
             if not after and not back and not stage.changed():
                 found.append(Forecast(stage.name, Fate.UNCHANGED))
@@ -112,7 +113,7 @@ def forecast() -> list[Forecast]:
             content = None if after else _cached(stage, restored)
             if content is None:
                 remade |= dict.fromkeys(map(str, stage.outs), stage.name)
-                found.append(Forecast(stage.name, Fate.RUNS, tuple(after)))
+                found.append(Forecast(stage.name, Fate.RUNS, after))
             else:
                 restored |= content
                 found.append(Forecast(stage.name, Fate.RESTORED))
