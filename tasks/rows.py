@@ -35,6 +35,9 @@ SORTED = 16  # batches that are sorted together, so that rows of one length meet
 log = logging.getLogger("stipple.rows")
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def no_previous(table: str) -> Path | None:
     """There is no earlier version of any table."""
     return None
@@ -42,8 +45,7 @@ def no_previous(table: str) -> Path | None:
 
 def key(**what: Any) -> str:
     """Digest of what determines a row: sha256 of its canonical JSON."""
-    text = json.dumps(what, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(what).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
