@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from dvc.dependency.base import DependencyDoesNotExistError
 from dvc.exceptions import DvcException
+from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
@@ -102,7 +104,7 @@ def forecast() -> list[Forecast]:
     found: list[Forecast] = []
     remade: dict[str, str] = {}  # output → the stage that computes it anew
     restored: dict[str, HashInfo] = {}  # output → its content, once it is back from DVC's cache
-    with _open() as repo, repo.lock:
+    with _open() as repo, repo.lock, _unless_busy():
         for stage in repo.stage.load_file("dvc.yaml"):
             makers = {remade[str(dep)] for dep in stage.deps if str(dep) in remade}
             after = tuple(known.stage for known in found if known.stage in makers)
@@ -172,6 +174,14 @@ def _open() -> Repo:
         return Repo(".", _wait_for_lock=True)
     except DvcException:
         raise StippleError(f"{Path.cwd()} is not a DVC project; run from the project's folder") from None
+
+
+@contextmanager
+def _unless_busy() -> Iterator[None]:
+    try:
+        yield
+    except LockError:
+        raise StippleError("`dvc repro` is at work here, so what remains to do is not known yet; ask again") from None
 
 
 def _stage(repo: Repo, name: str) -> PipelineStage:

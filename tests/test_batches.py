@@ -175,9 +175,9 @@ def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_v
         outcomes = batches.attempt("embeddings", fn, texts)
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
         parts, whole = (np.frombuffer(b"".join(v), "<f4") for v in ([o.value for o in outcomes], fn(texts)))
-        print(batches._fits["embeddings"] < 1024, np.abs(parts - whole).max() < 1e-6, (parts == whole).all())
+        print(batches._fits["embeddings"] < 1024, np.abs(parts - whole).max() < 1e-5)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tiny_models)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.split()[:2] == ["True", "True"], done.stderr
+    assert done.stdout.split() == ["True", "True"], done.stderr
     assert "no memory for 1024 rows at a time" in done.stderr

@@ -1,5 +1,7 @@
 """A real DVC project in a real git repository: one stage that doubles a number."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +175,13 @@ def test_what_the_cache_has_would_be_restored_and_nothing_after_it_would_run(cha
     dvc(chain, "gc", "-w", "-f")
     (chain / "input.txt").write_text("5")
     assert fates() == {"double": (Fate.RUNS,), "quadruple": (Fate.RUNS, "double")}
+
+
+def test_while_dvc_repro_works_nothing_is_forecast(chain: Path) -> None:
+    busy = {"write": {str(chain / "out.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}}
+    (chain / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(busy))
+    with pytest.raises(StippleError, match="`dvc repro` is at work here"):
+        record.forecast()
 
 
 def test_versions_are_those_that_could_come_back(chain: Path) -> None:
