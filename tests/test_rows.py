@@ -96,6 +96,16 @@ def test_earlier_tables_refill_an_empty_store(tmp_path, store):
     assert values(result) == [b"0", b"2", b"4", b"6", b"8", b"10"]
 
 
+def test_of_an_earlier_table_only_what_the_store_lacks_is_read(tmp_path, store):
+    rows = [{"frame_id": f"a/{n}", "caption": str(n), "words": 1, "row_key": key(n=n)} for n in range(5)]
+    tables.write(tmp_path / "data" / "captions.parquet", tables.SCHEMAS["captions"], rows)
+    refusals = [{"frame_id": "b/0", "reason": "dark", "row_key": key(n=8)}, {"frame_id": "b/1", "reason": "no memory"}]
+    tables.write_quarantine(tmp_path, "captions", refusals)
+    store.put("captions", {key(n=n): Outcome(b"") for n in range(4)})
+    found = from_tables("captions", tmp_path, no_previous, lambda row: row["caption"].encode(), store.known)
+    assert dict(found) == {key(n=4): Outcome(b"4"), key(n=8): Outcome(reason="dark")}
+
+
 def test_a_damaged_table_refills_nothing_and_says_so(tmp_path, store, caplog):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "captions.parquet").write_bytes(b"PAR1 not really")
