@@ -82,6 +82,7 @@ class RowStore:
     def _open(self) -> None:
         self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
         try:
+            self._db.execute("PRAGMA page_size=8192")  # of a new file; in 4096 there is room for one embedding alone
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")  # a kill loses nothing, a power cut at most the last batches
             self._db.execute(
