@@ -3,5 +3,6 @@
 import subprocess
 import sys
 
-for name in ("frames", "captions", "training", "pipeline", "speed", "coupling", "sets", "unseen", "students"):
+names = ("frames", "rows", "captions", "training", "pipeline", "speed", "coupling", "sets", "unseen", "students")
+for name in names:
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -18,11 +18,19 @@ ROOT = Path()
 
 
 @app.command()
-def run() -> None:
+def run(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what each stage would do.")] = False,
+) -> None:
     """Run the whole pipeline on this machine: clips in, a model that draws text out."""
     from tasks import lock, settings
 
-    settings.load(ROOT)
+    chosen = settings.load(ROOT)
+    if dry_run:
+        from tasks import forecast, record
+
+        stages = record.forecast()
+        print(*forecast.page(stages, forecast.work(chosen, ROOT, stages, record.previous)), sep="\n")
+        return
     _one_line_for_known_errors()
     with lock.alone(ROOT, "stipple run"):
         from flows.pipeline import pipeline
@@ -63,10 +71,28 @@ def rollback() -> None:
 
 @app.command()
 def status() -> None:
-    """Say how fresh the champion is: new clips since, what is in quarantine, which stages have work to do."""
-    from tasks import overview, record, settings
+    """Say how fresh the champion is: new clips since, what is in quarantine, what the next run would do."""
+    from tasks import forecast, overview, record, settings
 
-    print(*overview.status(settings.load(ROOT), ROOT, record.stale()), sep="\n")
+    chosen = settings.load(ROOT)
+    print(*overview.status(chosen, ROOT), sep="\n")
+    stages = record.forecast()
+    print(forecast.line(stages, forecast.work(chosen, ROOT, stages, record.previous)))
+
+
+@app.command()
+def cache(
+    prune: Annotated[bool, typer.Option("--prune", help="Remove the rows that no run could ask for.")] = False,
+) -> None:
+    """Show which rows are stored, and how many of them today's and earlier tables have."""
+    from tasks import cache, lock, record, settings
+
+    chosen = settings.load(ROOT)
+    if prune:
+        with lock.alone(ROOT, "stipple cache --prune"):
+            print(cache.prune(chosen, ROOT, record.versions()))
+    else:
+        print(*cache.listed(chosen, ROOT, record.versions()), sep="\n")
 
 
 @app.command()

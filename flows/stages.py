@@ -54,10 +54,10 @@ def stage(name: str) -> State:
 
 
 def as_tasks(fn: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
-    """`map`, with every call a Prefect task of its own: seen in the UI, retried when it fails."""
+    """`map`, with every call a Prefect task of its own, seen in the UI. Retries are `tasks.batches`' part."""
     name = getattr(fn, "__name__", None) or fn.func.__name__
 
-    @task(name=name, task_run_name=name + " {number}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[1, 10])
+    @task(name=name, task_run_name=name + " {number}", cache_policy=NO_CACHE)
     def batch(number: int, rows: Any) -> Any:
         return fn(rows)
 

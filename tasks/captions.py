@@ -36,22 +36,9 @@ def run(
     """Write `data/captions.parquet`: one caption for each frame that the captioner can describe."""
     captioner, prompt = settings.profile.captioner, settings.params.captions.prompt
     path = root / "data" / "frames.parquet"
-    total = tables.count(path)
     pictures = tables.Numbered(path, ["image"])
     scope = _Scope(captioner, root)
-    common = {
-        "stage": "captions",
-        "version": VERSION,
-        "model": checkpoints.identity(captioner, root),
-        "prompt": prompt,
-        "image_side": captioner.image_side,
-        "max_new_tokens": captioner.max_new_tokens,
-    }
     words, cut = [], []
-
-    def frames() -> Iterator[Row]:
-        for number, frame in enumerate(tables.read(path, ["frame_id", "source", "sha256"], batch_size=4096)):
-            yield frame | {"number": number}
 
     def payload(batch: list[Row]) -> list[bytes]:
         encoded = [pictures[frame["number"]]["image"]["bytes"] for frame in batch]
@@ -66,9 +53,8 @@ def run(
     counts = fill_table(
         "captions",
         root,
-        frames,
-        total=total,
-        key_of=lambda frame: key(frame=frame["sha256"], **common),
+        lambda: items(settings, root),
+        total=tables.count(path),
         fn=partial(caption, checkpoint=captioner, prompt=prompt, root=root),
         batch_size=captioner.batch_size,
         payload=payload,
@@ -88,6 +74,21 @@ def run(
         )
     mean = round(float(np.mean(words)), 1) if words else 0.0
     return {**counts, "words_mean": mean, "cut": len(cut), "unfamiliar_sources": scope.unfamiliar}
+
+
+def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
+    """A row per frame: where it stands in its table, and the key of its caption."""
+    captioner = settings.profile.captioner
+    common = {
+        "stage": "captions",
+        "version": VERSION,
+        "model": checkpoints.identity(captioner, root),
+        "prompt": settings.params.captions.prompt,
+        "image_side": captioner.image_side,
+        "max_new_tokens": captioner.max_new_tokens,
+    }
+    for number, frame in enumerate(tables.read(root / "data/frames.parquet", ["frame_id", "source", "sha256"], 4096)):
+        yield frame | {"number": number, "row_key": key(frame=frame["sha256"], **common)}
 
 
 def caption(encoded: list[bytes], *, checkpoint: settings.Captioner, prompt: str, root: Path) -> list[bytes | Refused]:

@@ -23,6 +23,7 @@ from tasks.settings import Settings
 
 VERSION = 1
 OUTPUT, REPORT = Path("data/train_data.pt"), Path("data/dataset.json")
+ROW_STAGES = ("points", "captions", "summaries", "embeddings")
 TRAIN, HELD_OUT = "train", "held_out"
 
 
@@ -52,6 +53,7 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
             "no frame has points, a summary and an embedding, so there is nothing to train on; "
             "data/quarantine/*.parquet say why frames were refused"
         )
+    check_quarantine(root, len(frame_ids), settings.params.dataset.max_quarantined)
 
     held_out = held_out_clips(map(clip_of, frame_ids), settings.params.dataset.held_out)
     split = [HELD_OUT if clip_of(frame_id) in held_out else TRAIN for frame_id in frame_ids]
@@ -82,6 +84,31 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
     report = {**counts, "held_out": sorted(held_out), "sha256": hashlib.sha256(content).hexdigest()}
     files.write(root / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     return counts
+
+
+def check_quarantine(root: Path, usable: int, most: float) -> None:
+    """Raise StippleError if more than a share `most` of the files, or of the frames out of them, was refused.
+
+    `usable` frames came through all stages.
+    """
+
+    def quarantine(stage: str) -> Path:
+        return root / "data" / "quarantine" / f"{stage}.parquet"
+
+    frames = root / "data" / "frames.parquet"
+    lost = {row["source"] for row in tables.read(quarantine("frames"), ["source"])}
+    files = lost | {row["source"] for row in tables.read(frames, ["source"], 4096)}
+    worst = max(map(quarantine, ROW_STAGES), key=tables.count)
+    total = tables.count(frames)
+    for bad, whole, what, table in (
+        (len(lost), len(files), "files", quarantine("frames")),
+        (total - usable, total, "frames", worst),
+    ):
+        if bad > most * whole:
+            raise StippleError(
+                f"{bad} of {whole} {what} are in quarantine, and params.yaml allows a share of "
+                f"dataset.max_quarantined: {most:g}; {table.relative_to(root)} has the reasons; mend these or raise it"
+            )
 
 
 def load(root: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -33,9 +34,7 @@ def run(
 ) -> dict[str, Any]:
     """Write `data/embeddings.parquet`: one float32[512] of length 1 for each summary."""
     embedder = settings.profile.embedder
-    summaries = root / "data" / "summaries.parquet"
-    total = tables.count(summaries)
-    common = {"stage": "embeddings", "version": VERSION, "model": checkpoints.identity(embedder, root)}
+    total = tables.count(root / "data" / "summaries.parquet")
     every = -(-total // COMPARED)
     seen, compared = count(), []
 
@@ -46,9 +45,8 @@ def run(
     counts = fill_table(
         "embeddings",
         root,
-        lambda: tables.read(summaries, ["frame_id", "summary"]),
+        lambda: items(settings, root),
         total=total,
-        key_of=lambda row: key(summary=row["summary"], **common),
         fn=partial(embed, checkpoint=embedder, root=root),
         batch_size=embedder.batch_size,
         payload=lambda batch: [row["summary"] for row in batch],
@@ -68,6 +66,13 @@ def run(
             ALIKE,
         )
     return {**counts, "cosine": cosines}
+
+
+def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
+    """A row per summary, with the key of its embedding."""
+    model = checkpoints.identity(settings.profile.embedder, root)
+    for row in tables.read(root / "data" / "summaries.parquet", ["frame_id", "summary"]):
+        yield row | {"row_key": key(summary=row["summary"], stage="embeddings", version=VERSION, model=model)}
 
 
 def embed(summaries: list[str], *, checkpoint: settings.Checkpoint, root: Path) -> list[bytes | Refused]:

@@ -44,13 +44,10 @@ def run(
     settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
 ) -> dict[str, Any]:
     """Write the frames, and the quarantine of files, or of the damaged rest of files, that could not be decoded."""
-    params = settings.params.frames
     folder = root / settings.params.input
-    key_of = partial(rows.key, stage="frames", version=VERSION, **params.model_dump())
-    sources, ignored = scan(folder, lambda digest: key_of(content=digest))
+    sources, ignored = look(settings, root)
     earlier = Earlier([root / TABLE, previous(str(TABLE))])
-    new = [source for source in sources if source.reason is None and source.key not in earlier]
-    decoded = _decode_all(new, root / DECODED, params.model_dump(), map_batches)
+    decoded = _decode_all(earlier.new(sources), root / DECODED, settings.params.frames.model_dump(), map_batches)
 
     refusals: list[Row] = []
     counts = {"sources": len(sources), "ignored_files": ignored, "near_duplicates": 0, "computed": 0, "reused": 0}
@@ -89,6 +86,12 @@ def run(
     return {"rows": written, **counts, "quarantined": len(refusals)}
 
 
+def look(settings: Settings, root: Path) -> tuple[list[Source], int]:
+    """The sources in the input folder with the row keys of their frames, and how many other files there are."""
+    key_of = partial(rows.key, stage="frames", version=VERSION, **settings.params.frames.model_dump())
+    return scan(root / settings.params.input, lambda digest: key_of(content=digest))
+
+
 class Earlier:
     """The rows of earlier versions of the table by row key, of sources that were decoded to their end."""
 
@@ -113,6 +116,10 @@ class Earlier:
 
     def __contains__(self, key: str | None) -> bool:
         return key in self._spans
+
+    def new(self, sources: list[Source]) -> list[Source]:
+        """Those of the usable `sources` that have no rows here."""
+        return [source for source in sources if source.reason is None and source.key not in self]
 
     def rows(self, source: Source) -> Iterator[Row]:
         table, numbers = self._spans[source.key]

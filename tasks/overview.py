@@ -29,8 +29,8 @@ def models(root: Path) -> Iterator[str]:
         )
 
 
-def status(settings: Settings, root: Path, stale: list[str]) -> Iterator[str]:
-    """The champion, what came or went in the input folder since, what is in quarantine, and the `stale` stages."""
+def status(settings: Settings, root: Path) -> Iterator[str]:
+    """The champion, what came or went in the input folder since, and what is in quarantine."""
     champion = registry.load(root).champion
     if champion is None:
         yield NO_CHAMPION
@@ -47,7 +47,6 @@ def status(settings: Settings, root: Path, stale: list[str]) -> Iterator[str]:
         for row in tables.read(path):
             refused.append(f"{row['frame_id'] or row['source']}: {row['reason']} ({row['stage']})")
     yield from _listed("In quarantine", refused)
-    yield f"Stages with work to do: {', '.join(stale) or 'none'}."
 
 
 def _listed(what: str, found: list[str]) -> Iterator[str]:

@@ -50,20 +50,12 @@ def run(
         settings.params.seed,
     )
     path = root / "data" / "frames.parquet"
-    total = tables.count(path)
     pictures = tables.Numbered(path, ["image"])
-    common = {"stage": "points", "version": VERSION, "weighting": weighting, "num_points": num_points, "seed": seed}
-
-    def frames() -> Iterator[Row]:
-        for number, frame in enumerate(tables.read(path, ["frame_id", "source", "sha256"], 4096)):
-            yield frame | {"number": number}
-
     return fill_table(
         "points",
         root,
-        frames,
-        total=total,
-        key_of=lambda frame: rows.key(frame=frame["sha256"], **common),
+        lambda: items(settings, root),
+        total=tables.count(path),
         fn=partial(place, weighting=weighting, num_points=num_points, seed=seed),
         batch_size=BATCH,
         payload=lambda batch: [(frame["sha256"], pictures[frame["number"]]["image"]["bytes"]) for frame in batch],
@@ -72,6 +64,14 @@ def run(
         previous=previous,
         map_batches=map_batches,
     )
+
+
+def items(settings: Settings, root: Path) -> Iterator[Row]:
+    """A row per frame: where it stands in its table, and the key of its points."""
+    params = settings.params
+    common = {"stage": "points", "version": VERSION, "seed": params.seed, **params.points.model_dump()}
+    for number, frame in enumerate(tables.read(root / "data/frames.parquet", ["frame_id", "source", "sha256"], 4096)):
+        yield frame | {"number": number, "row_key": rows.key(frame=frame["sha256"], **common)}
 
 
 def place(pictures: list[tuple[str, bytes]], *, weighting: str, num_points: int, seed: int) -> list[bytes | Refused]:

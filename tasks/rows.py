@@ -21,17 +21,21 @@ from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
+from tasks.batches import Outcome, attempt
 from tasks.errors import Refused, StippleError
 
 Item = TypeVar("Item")
 Previous = Callable[[str], Path | None]
 MapBatches = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
+STORE = Path(".stipple/rows.sqlite")
 LOOKUP = 1024  # keys per query
 SORTED = 16  # batches that are sorted together, so that rows of one length meet in one batch
-SYSTEMATIC = 8  # when this many rows fail and none succeeds, the fault is not the rows'
 
 log = logging.getLogger("stipple.rows")
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def no_previous(table: str) -> Path | None:
@@ -41,17 +45,23 @@ def no_previous(table: str) -> Path | None:
 
 def key(**what: Any) -> str:
     """Digest of what determines a row: sha256 of its canonical JSON."""
-    text = json.dumps(what, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(what).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A row's value, or the reason why there is none. A `passing` reason (memory, a driver) is not remembered."""
+class Held:
+    """What the store has of one stage: rows, bytes of their values, rows in today's tables, rows in earlier ones."""
 
-    value: bytes | None = None
-    reason: str | None = None
-    passing: bool = False
+    stage: str
+    rows: int
+    size: int
+    today: int
+    earlier: int
+
+    @property
+    def unused(self) -> int:
+        """Rows that no table has."""
+        return self.rows - self.today - self.earlier
 
 
 class RowStore:
@@ -72,8 +82,7 @@ class RowStore:
     def _open(self) -> None:
         self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
         try:
-            if self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("damaged")
+            self._db.execute("PRAGMA page_size=8192")  # of a new file; in 4096 there is room for one embedding alone
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")  # a kill loses nothing, a power cut at most the last batches
             self._db.execute(
@@ -89,6 +98,11 @@ class RowStore:
     def __exit__(self, *error: object) -> None:
         self._db.close()
 
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Those of `keys` that the store has; quicker than `get`, since it reads no value."""
+        query = "SELECT key FROM rows WHERE key IN (SELECT value FROM json_each(?))"
+        return {key for (key,) in self._execute(query, (json.dumps(list(keys)),))}
+
     def get(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """What the store knows of `keys`; those it lacks are left out."""
         query = "SELECT key, value, reason FROM rows WHERE key IN (SELECT value FROM json_each(?))"
@@ -100,13 +114,44 @@ class RowStore:
         rows = [(key, stage, o.value, o.reason) for key, o in outcomes.items() if not o.passing]
         self._execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)", rows, many=True)
 
-    def _execute(self, sql: str, values: Sequence[Any], many: bool = False) -> list[tuple]:
+    def refer(self, keys: Iterable[str], today: bool) -> None:
+        """Note, for this connection, that a table of `today` or an earlier one has the rows of `keys`."""
+        self._execute("CREATE TEMP TABLE IF NOT EXISTS referred (key TEXT PRIMARY KEY, today INTEGER)")
+        for few in chunks(keys, LOOKUP):
+            rows = [(key, today) for key in few]
+            merged = "ON CONFLICT DO UPDATE SET today = max(today, excluded.today)"
+            self._execute(f"INSERT INTO referred VALUES (?, ?) {merged}", rows, many=True)
+
+    def census(self) -> list[Held]:
+        """What the store holds of each stage, and how much of it the tables that `refer` was told of have."""
+        self.refer((), today=True)
+        query = """
+            SELECT stage, count(*), total(length(value)), total(today = 1), total(today = 0)
+            FROM rows LEFT JOIN referred USING (key) GROUP BY stage ORDER BY stage"""
+        return [Held(stage, *map(int, numbers)) for stage, *numbers in self._execute(query)]
+
+    def prune(self) -> int:
+        """Forget the rows that no table has, as `refer` was told, and give their space back. Returns how many."""
+        self.refer((), today=True)
+        self._execute("DELETE FROM rows WHERE key NOT IN (SELECT key FROM referred)")
+        gone = self._execute("SELECT changes()")[0][0]
+        self._execute("VACUUM")
+        return gone
+
+    def _execute(self, sql: str, values: Sequence[Any] = (), many: bool = False) -> list[tuple]:
         try:
             with self._db:
                 return (self._db.executemany if many else self._db.execute)(sql, values).fetchall()
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             remedy = "free some disk space" if "full" in str(error) else "delete it (its rows are in the tables too)"
             raise StippleError(f"{self.path}: {error}; {remedy} and run again") from None
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            aside = _move_aside(self.path)
+            self._open()
+            raise StippleError(
+                f"{self.path} was damaged ({error}) and is now {aside.name}; run again: its rows are in the tables too"
+            ) from None
 
 
 def _move_aside(path: Path) -> Path:
@@ -119,13 +164,13 @@ def _move_aside(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Computed(Generic[Item]):
-    """The rows of a stage. Iterating streams `(item, key, value or Refused)` in the order of the items."""
+    """The rows of a stage. Iterating streams `(item, key, outcome)` in the order of the items."""
 
     computed: int
     reused: int
-    rows: Callable[[], Iterator[tuple[Item, str, bytes | Refused]]]
+    rows: Callable[[], Iterator[tuple[Item, str, Outcome]]]
 
-    def __iter__(self) -> Iterator[tuple[Item, str, bytes | Refused]]:
+    def __iter__(self) -> Iterator[tuple[Item, str, Outcome]]:
         return self.rows()
 
 
@@ -139,37 +184,37 @@ def compute(
     store: RowStore,
     payload: Callable[[list[Item]], list[Any]] = list,
     order: Callable[[Item], Any] | None = None,
-    earlier: Iterable[tuple[str, bytes]] = (),
+    earlier: Iterable[tuple[str, Outcome]] = (),
     map_batches: MapBatches = map,
     total: int | None = None,
 ) -> Computed[Item]:
     """Compute the rows that `store` lacks and return all of them.
 
     `items()` is walked twice and should be light; `payload` turns the items of one batch into what `fn` needs (their
-    pictures, say). `fn` returns one value or `Refused` per row; if it raises, the batch is halved until the row that
-    makes it fail is alone. `order` sorts rows before they share batches. `earlier` gives keys and values from tables,
-    and is read only if something is missing. Held in memory: `SORTED` batches of items and the batches in flight.
+    pictures, say). `fn` returns one value or `Refused` per row; what happens when it raises: see `batches.attempt`.
+    `order` sorts rows before they share batches. `earlier` gives keys and outcomes from tables, and is read only if
+    something is missing. Held in memory: `SORTED` batches of items and the batches in flight.
     """
     failed: dict[str, Outcome] = {}
     in_flight: deque[list[str]] = deque()
     computed = reused = 0
     refilled = False
 
-    work = partial(isolate, fn)
+    work = partial(attempt, stage, fn)
     work.__name__ = stage
 
     with tqdm(total=total, desc=stage, unit="row", disable=None) as bar:
 
         def missing() -> Iterator[tuple[str, Item]]:
             nonlocal refilled, reused
-            for chunk in _chunks(items(), LOOKUP):
+            for chunk in chunks(items(), LOOKUP):
                 keyed = [(key_of(item), item) for item in chunk]
-                known = store.get(key for key, _ in keyed)
+                known = store.known(key for key, _ in keyed)
                 if len(known) < len({key for key, _ in keyed}) and not refilled:
                     refilled = True
-                    for rows in _chunks(earlier, LOOKUP):
-                        store.put(stage, {key: Outcome(value) for key, value in rows})
-                    known = store.get(key for key, _ in keyed)
+                    for rows in chunks(earlier, LOOKUP):
+                        store.put(stage, dict(rows))
+                    known = store.known(key for key, _ in keyed)
                 fresh: dict[str, Item] = {}
                 for key, item in keyed:
                     if key not in known:
@@ -179,10 +224,10 @@ def compute(
                 yield from fresh.items()
 
         def batches() -> Iterator[list[Any]]:
-            for window in _chunks(missing(), batch_size * SORTED):
+            for window in chunks(missing(), batch_size * SORTED):
                 if order is not None:
                     window.sort(key=lambda keyed: order(keyed[1]))
-                for batch in _chunks(window, batch_size):
+                for batch in chunks(window, batch_size):
                     in_flight.append([key for key, _ in batch])
                     yield payload([item for _, item in batch])
 
@@ -193,47 +238,21 @@ def compute(
             computed += len(done)
             bar.update(len(done))
 
-    def rows() -> Iterator[tuple[Item, str, bytes | Refused]]:
-        for chunk in _chunks(items(), LOOKUP):
+    def rows() -> Iterator[tuple[Item, str, Outcome]]:
+        for chunk in chunks(items(), LOOKUP):
             keys = [key_of(item) for item in chunk]
-            known = failed | store.get(keys)
+            known = store.get(keys)
             for item, key in zip(chunk, keys, strict=True):
-                if key not in known:
+                outcome = known.get(key) or failed.get(key)
+                if outcome is None:
                     raise StippleError(f"{stage}: its input changed while it ran; run it again")
-                outcome = known[key]
-                yield item, key, Refused(outcome.reason) if outcome.value is None else outcome.value
+                yield item, key, outcome
 
     return Computed(computed, reused, rows)
 
 
-def isolate(fn: Callable[[list[Any]], list[bytes | Refused]], batch: list[Any]) -> list[Outcome]:
-    """`fn` over a batch; if it raises, over its halves, so that one bad row costs no other."""
-    outcomes = _halving(fn, batch)
-    if len(outcomes) >= SYSTEMATIC and all(outcome.passing for outcome in outcomes):
-        raise StippleError(f"all {len(outcomes)} rows of a batch failed, so it is not the rows: {outcomes[0].reason}")
-    return outcomes
-
-
-def _halving(fn: Callable[[list[Any]], list[bytes | Refused]], batch: list[Any]) -> list[Outcome]:
-    try:
-        results = fn(batch)
-        if len(results) != len(batch):
-            raise StippleError(f"{fn} returned {len(results)} rows for {len(batch)}")
-        return [Outcome(reason=str(r)) if isinstance(r, Refused) else Outcome(r) for r in results]
-    except StippleError:
-        raise
-    except Exception as error:
-        lasting = isinstance(error, Refused)
-        reason = str(error) if lasting else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    # Outside the handler, so that the failed attempt's tensors are free by now.
-    if len(batch) == 1:
-        return [Outcome(reason=reason, passing=not lasting)]
-    log.warning("a batch of %d rows failed (%s); going on with its halves", len(batch), reason)
-    half = len(batch) // 2
-    return _halving(fn, batch[:half]) + _halving(fn, batch[half:])
-
-
-def _chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """`values` in lists of `size`, the last one shorter."""
     iterator = iter(values)
     while chunk := list(islice(iterator, size)):
         yield chunk

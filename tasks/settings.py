@@ -43,6 +43,7 @@ class Summaries(Section):
 
 class Dataset(Section):
     held_out: Share
+    max_quarantined: Annotated[float, Field(ge=0, le=1)]
 
 
 class Recipe(Section):

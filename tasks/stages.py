@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from tasks import rows, tables
+from tasks.batches import Outcome
 from tasks.errors import Refused, StippleError
-from tasks.rows import MapBatches, Previous, RowStore
+from tasks.rows import STORE, MapBatches, Previous, RowStore
 from tasks.tables import Row
 
 log = logging.getLogger("stipple.stages")
@@ -21,7 +23,6 @@ def fill_table(
     items: Callable[[], Iterable[Row]],
     *,
     total: int,
-    key_of: Callable[[Row], str],
     fn: Callable[[list[Any]], list[bytes | Refused]],
     batch_size: int,
     payload: Callable[[list[Row]], list[Any]],
@@ -34,33 +35,34 @@ def fill_table(
 ) -> dict[str, int]:
     """Write `data/<stage>.parquet` and the stage's quarantine table; return how many rows went which way.
 
-    `items()` yields `total` rows with a `frame_id`. What determines a row, which function makes it and how rows share
-    batches: see `rows.compute`. `decode` gives the columns of a value that the row store keeps, and `encode` makes
-    that value again from a row of an earlier table. `on_row` sees each row as it is written.
+    `items()` yields `total` rows with a `frame_id` and the `row_key` of what is made of them. Which function makes it
+    and how rows share batches: see `rows.compute`. `decode` gives the columns of a value that the row store keeps, and
+    `encode` makes that value again from a row of an earlier table. `on_row` sees each row as it is written.
     """
     path = root / "data" / f"{stage}.parquet"
     refused: list[Row] = []
-    with RowStore(root / ".stipple" / "rows.sqlite") as store:
+    with RowStore(root / STORE) as store:
         computed = rows.compute(
             stage,
             items,
-            key_of=key_of,
+            key_of=itemgetter("row_key"),
             fn=fn,
             batch_size=batch_size,
             store=store,
             payload=payload,
             order=order,
-            earlier=from_tables(path.relative_to(root).as_posix(), root, previous, encode),
+            earlier=from_tables(stage, root, previous, encode, store.known),
             map_batches=map_batches,
             total=total,
         )
 
         def written_rows() -> Iterator[Row]:
-            for item, key, value in computed:
-                if isinstance(value, Refused):
-                    refused.append({name: item.get(name) for name in ("source", "frame_id")} | {"reason": str(value)})
+            for item, key, outcome in computed:
+                if outcome.value is None:
+                    refusal = {"reason": outcome.reason, "row_key": None if outcome.passing else key}
+                    refused.append({name: item.get(name) for name in ("source", "frame_id")} | refusal)
                     continue
-                row = {"frame_id": item["frame_id"], **decode(value), "row_key": key}
+                row = {"frame_id": item["frame_id"], **decode(outcome.value), "row_key": key}
                 on_row(row)
                 yield row
 
@@ -81,13 +83,24 @@ def fill_table(
 
 
 def from_tables(
-    table: str, root: Path, previous: Previous, value_of: Callable[[dict[str, Any]], bytes]
-) -> Iterator[tuple[str, bytes]]:
-    """Keys and values of the rows in `root/table` and in its earlier version, where they can be read."""
-    for path in (root / table, previous(table)):
-        if path is not None and path.is_file():
-            try:
-                for row in tables.read(path):
-                    yield row["row_key"], value_of(row)
-            except (OSError, ValueError, KeyError, StippleError) as error:
-                log.warning("%s: its rows cannot be reused: %s", path, " ".join(str(error).split()))
+    stage: str,
+    root: Path,
+    previous: Previous,
+    value_of: Callable[[Row], bytes],
+    known: Callable[[list[str]], Container[str]],
+) -> Iterator[tuple[str, Outcome]]:
+    """Rows and lasting refusals that are not `known`, from the stage's tables and their earlier versions."""
+    for rows_here, path in tables_of(stage, root, previous):
+        try:
+            for row in tables.unknown(path, known):
+                yield row["row_key"], Outcome(value_of(row)) if rows_here else Outcome(reason=row["reason"])
+        except (OSError, ValueError, KeyError, StippleError) as error:
+            log.warning("%s: its rows cannot be reused: %s", path, " ".join(str(error).split()))
+
+
+def tables_of(stage: str, root: Path, previous: Previous) -> Iterator[tuple[bool, Path]]:
+    """The stage's tables that are there, today's and the last recorded: (True, rows) and (False, refusals)."""
+    for name in (f"data/{stage}.parquet", f"data/quarantine/{stage}.parquet"):
+        for path in dict.fromkeys((root / name, previous(name))):
+            if path is not None and path.is_file():
+                yield "quarantine" not in name, path

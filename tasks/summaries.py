@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,6 @@ def run(
     summary is as many of an answer's first sentences as fit.
     """
     params, profile = settings.params.summaries, settings.profile
-    captions = root / "data" / "captions.parquet"
-    common = {
-        "stage": "summaries",
-        "version": VERSION,
-        "model": checkpoints.identity(profile.summarizer, root),
-        "tokens": checkpoints.identity(profile.embedder, root),
-        "max_new_tokens": profile.summarizer.max_new_tokens,
-        **params.model_dump(),
-    }
     attempts: Counter[int] = Counter()
     longest = 0
 
@@ -53,9 +44,8 @@ def run(
     counts = fill_table(
         "summaries",
         root,
-        lambda: tables.read(captions, ["frame_id", "caption"]),
-        total=tables.count(captions),
-        key_of=lambda row: key(caption=row["caption"], **common),
+        lambda: items(settings, root),
+        total=tables.count(root / "data" / "captions.parquet"),
         fn=partial(summarize, checkpoint=profile.summarizer, embedder=profile.embedder, params=params, root=root),
         batch_size=profile.summarizer.batch_size,
         payload=lambda batch: [row["caption"] for row in batch],
@@ -68,6 +58,21 @@ def run(
     )
     tried = {str(number): attempts[number] for number in sorted(attempts)}
     return {**counts, "clip_tokens_max": longest, "attempts": tried}
+
+
+def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
+    """A row per caption, with the key of its summary."""
+    summarizer = settings.profile.summarizer
+    common = {
+        "stage": "summaries",
+        "version": VERSION,
+        "model": checkpoints.identity(summarizer, root),
+        "tokens": checkpoints.identity(settings.profile.embedder, root),
+        "max_new_tokens": summarizer.max_new_tokens,
+        **settings.params.summaries.model_dump(),
+    }
+    for row in tables.read(root / "data" / "captions.parquet", ["frame_id", "caption"]):
+        yield row | {"row_key": key(caption=row["caption"], **common)}
 
 
 def summarize(

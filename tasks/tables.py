@@ -10,7 +10,7 @@ import errno
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate, islice
 from pathlib import Path
@@ -79,7 +79,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         row_key=pa.string(),
     ),
     "embeddings": _schema(frame_id=pa.string(), embedding=pa.list_(pa.float32(), 512), row_key=pa.string()),
-    "quarantine": _schema(source=pa.string(), frame_id=pa.string(), stage=pa.string(), reason=pa.string()),
+    "quarantine": _schema(
+        source=pa.string(),
+        frame_id=pa.string(),
+        stage=pa.string(),
+        reason=pa.string(),
+        row_key=pa.string(),  # null where the reason may pass, so that the row is tried again
+    ),
 }
 
 
@@ -118,19 +124,41 @@ def write(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> int:
     return written
 
 
-def read(path: Path, columns: list[str] | None = None, batch_size: int = 64) -> Iterator[Row]:
+def read(
+    path: Path, columns: list[str] | None = None, batch_size: int = 64, groups: list[int] | None = None
+) -> Iterator[Row]:
     """Yield the rows of a table, holding a batch at a time. List columns come as NumPy arrays (read-only)."""
     with _open(path) as table:
         missing = sorted(set(columns or []) - set(table.schema_arrow.names))
         if missing:
             raise StippleError(f"{path} has no column {', '.join(missing)}; run `{_command(path)}` to write it anew")
         try:
-            for batch in table.iter_batches(batch_size, columns=columns):
+            for batch in table.iter_batches(batch_size, groups, columns):
                 values = [_values(column) for column in batch.columns]
                 for row in zip(*values, strict=True):
                     yield dict(zip(batch.schema.names, row, strict=True))
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, error) from None
+
+
+def keys(path: Path) -> Iterator[list[str]]:
+    """The row keys of a table, a batch at a time; none of a table that was written before it had any."""
+    with _open(path) as table:
+        if "row_key" not in table.schema_arrow.names:
+            return
+    for few in _batches(read(path, ["row_key"], GROUP_ROWS), GROUP_ROWS):
+        yield [row["row_key"] for row in few if row["row_key"] is not None]
+
+
+def unknown(path: Path, known: Callable[[list[str]], Container[str]]) -> Iterator[Row]:
+    """The rows of a table whose key is not among the `known`; a row group without any is not read beyond its keys."""
+    with _open(path) as table:
+        groups = table.num_row_groups
+    for group in range(groups):
+        keys = [row["row_key"] for row in read(path, ["row_key"], GROUP_ROWS, [group]) if row["row_key"] is not None]
+        found = known(keys)
+        if lacking := {key for key in keys if key not in found}:
+            yield from (row for row in read(path, groups=[group]) if row["row_key"] in lacking)
 
 
 def count(path: Path) -> int:

@@ -51,7 +51,8 @@ def test_a_stage_is_stale_when_its_own_module_changes() -> None:
 def test_every_module_of_tasks_is_a_dependency_of_a_stage_or_serves_them_all_or_is_a_command() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
     named = {dep for stage in stages for dep in stage["deps"] if dep.startswith("tasks/")}
-    serving = {"__init__", "errors", "settings", "tables", "files", "rows", "stages", "checkpoints", "record", "lock"}
-    commands = {"promotion", "registry", "contest", "overview", "toys"}
+    serving = {"__init__", "errors", "settings", "tables", "files", "rows", "batches", "stages", "checkpoints"}
+    commands = {"promotion", "registry", "contest", "overview", "forecast", "cache", "toys"}
+    serving |= {"record", "lock"}
     modules = {f"tasks/{path.name}" for path in (ROOT / "tasks").glob("*.py")}
     assert named | {f"tasks/{name}.py" for name in serving | commands} == modules

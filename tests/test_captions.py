@@ -101,11 +101,19 @@ def test_a_lost_row_store_refills_from_the_table_and_from_its_earlier_version(pr
 
     def previous(name):
         asked.append(name)
-        return project.root / "old.parquet"
+        return project.root / "old.parquet" if name == "data/captions.parquet" else None
 
     assert project(colors("red", "green"), previous=previous)["computed"] == 0
-    assert asked == ["data/captions.parquet"]
+    assert asked == ["data/captions.parquet", "data/quarantine/captions.parquet"]
     assert (project.root / "data" / "captions.parquet").read_bytes() == expected
+
+
+def test_a_lost_row_store_remembers_refusals_from_the_quarantine(project):
+    project(colors("red", "black"))
+    expected = quarantine(project.root)
+    (project.root / ".stipple" / "rows.sqlite").unlink()
+    assert project(colors("red", "black", "green"))["computed"] == 1
+    assert quarantine(project.root) == expected
 
 
 def test_another_prompt_or_precision_is_another_caption_and_another_batch_size_is_not(project, params):

@@ -67,6 +67,30 @@ def test_a_frame_that_a_stage_refused_is_in_quarantine_and_not_in_the_data(root,
     assert not set(refused) & set(dataset.load(root)["frame_ids"])
 
 
+def allowing(settings, share):
+    section = settings.params.dataset.model_copy(update={"max_quarantined": share})
+    return settings.model_copy(update={"params": settings.params.model_copy(update={"dataset": section})})
+
+
+def test_too_many_frames_in_quarantine_end_the_run_and_the_table_to_look_at_is_named(root, settings):
+    world.change(root, "summaries", lambda rows: rows[2:])  # of 13 frames
+    refused = [{"frame_id": frame_id, "reason": "no words"} for frame_id in world.frame_ids()[:2]]
+    tables.write_quarantine(root, "captions", refused)
+    with pytest.raises(StippleError, match=r"2 of 13 frames .*max_quarantined: 0.15; data/quarantine/captions.parquet"):
+        dataset.run(allowing(settings, 0.15), root)
+    assert not (root / "data" / "train_data.pt").exists()
+    assert dataset.run(allowing(settings, 0.16), root)["frames"] == 11
+
+
+def test_too_many_files_in_quarantine_end_the_run(root, settings):
+    tables.write_quarantine(
+        root, "frames", [{"source": "bad.mp4", "reason": "is empty (0 bytes)"}]
+    )  # beside 5 good ones
+    with pytest.raises(StippleError, match=r"1 of 6 files are in quarantine.* 0.1; data/quarantine/frames.parquet has"):
+        dataset.run(allowing(settings, 0.1), root)
+    assert dataset.run(allowing(settings, 0.2), root)["frames"] == 13
+
+
 def test_no_clip_is_on_both_sides(root, settings):
     dataset.run(settings, root)
     data = dataset.load(root)

@@ -115,6 +115,11 @@ def test_a_new_clip_computes_its_own_rows_alone(flow_project: Path, run: Command
     shutil.copytree(flow_project, project, symlinks=True)
     clip = sorted((ROOT / "demo" / "clips").glob("*.mp4"))[6]
     shutil.copy(clip, project / "clips")
+    before = digests(project)
+    forecast = run(project, "stipple", "run", "--dry-run").splitlines()
+    assert forecast[1].split() == ["frames", "run", "6", "the", "frames", "of", "1", "file"]
+    assert forecast[3].endswith("at most 0 rows and the frames of 1 file")
+    assert digests(project) == before
     output = run(project, "stipple", "run")
     frames = pq.read_table(project / "data" / "frames.parquet", columns=["source"])["source"].to_pylist()
     new = frames.count(clip.name)
@@ -122,6 +127,21 @@ def test_a_new_clip_computes_its_own_rows_alone(flow_project: Path, run: Command
     rows = computed(output)
     assert {rows[stage] for stage in ("points", "captions")} == {new}
     assert rows["summaries"] <= new and rows["embeddings"] <= new
+
+
+def test_too_much_in_quarantine_ends_both_doors_before_training(
+    flow_project: Path, run: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    project = tmp_path / "spoilt"
+    shutil.copytree(flow_project, project, symlinks=True)
+    (project / "clips" / "spoilt.mp4").write_bytes(b"")
+    model = digests(project)["data/model.safetensors"]
+    for command in (["stipple", "run"], ["dvc", "repro"]):
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert "stipple: 1 of 7 files are in quarantine" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert digests(project)["data/model.safetensors"] == model
 
 
 def test_generate_draws_a_text(flow_project: Path, run: Command) -> None:
@@ -165,7 +185,8 @@ def test_retraining_promotes_what_is_better_and_nothing_else(flow_project: Path,
     shutil.copy(sorted((ROOT / "demo" / "clips").glob("*.mp4"))[6], project / "clips" / "new.mp4")
     status = run(project, "stipple", "status")
     assert "Champion: v2, trained on 3 clips, tested on 3." in status
-    assert "New since (1):\n  new.mp4" in status and "work to do: frames, points, captions" in status
+    assert "New since (1):\n  new.mp4" in status
+    assert "The next run would compute frames (the frames of 1 file), points (at most" in status
     assert "v1 is the champion again" in run(project, "stipple", "rollback")
     assert "* v1" in run(project, "stipple", "models")
     assert digests(project, "models/registry/v1") == first

@@ -51,7 +51,7 @@ def test_models_are_listed_with_their_scores_and_the_champion_is_marked(root):
 
 
 def test_status_knows_files_by_their_content(root):
-    said = list(overview.status(settings(), root, []))
+    said = list(overview.status(settings(), root))
     assert said == [
         "Champion: v2, trained on 2 clips, tested on 1.",
         "New since (2):",
@@ -61,21 +61,20 @@ def test_status_knows_files_by_their_content(root):
         "  changed.mp4",
         "  gone.mp4",
         "In quarantine: nothing.",
-        "Stages with work to do: none.",
     ]
 
 
-def test_status_lists_what_is_in_quarantine_and_what_is_stale(root):
+def test_status_lists_what_is_in_quarantine(root):
     refused = [{"source": f"bad{i:02}.mp4", "reason": "is empty (0 bytes)"} for i in range(12)]
     tables.write_quarantine(root, "frames", refused)
     tables.write_quarantine(root, "captions", [{"frame_id": "a.mp4/000001", "reason": "no words"}])
-    said = list(overview.status(settings(), root, ["train", "evaluate"]))
+    said = list(overview.status(settings(), root))
     start = said.index("In quarantine (13):")
     assert said[start + 1] == "  a.mp4/000001: no words (captions)"
     assert said[start + 2] == "  bad00.mp4: is empty (0 bytes) (frames)"
-    assert said[-2:] == ["  … and 3 more", "Stages with work to do: train, evaluate."]
+    assert said[-1] == "  … and 3 more"
 
 
 def test_without_a_champion_both_say_how_to_get_one(tmp_path):
     assert "stipple retrain" in next(overview.models(tmp_path))
-    assert "stipple retrain" in next(overview.status(settings(), tmp_path, []))
+    assert "stipple retrain" in next(overview.status(settings(), tmp_path))

@@ -1,5 +1,7 @@
 """A real DVC project in a real git repository: one stage that doubles a number."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from tasks import record
 from tasks.errors import StippleError
-from tasks.record import Outcome
+from tasks.record import Fate, Outcome
 
 DVC_YAML = """
 stages:
@@ -132,7 +134,8 @@ def test_a_question_is_the_same_until_an_input_or_a_parameter_moves(project: Pat
     assert len({first, second, record.question("double")}) == 3
 
 
-def test_what_is_stale_includes_what_follows_from_it(project: Path) -> None:
+@pytest.fixture
+def chain(project: Path) -> Path:
     """`quadruple` reads what `double` writes, `echo` does not."""
     more = """
   quadruple:
@@ -146,9 +149,48 @@ def test_what_is_stale_includes_what_follows_from_it(project: Path) -> None:
 """
     (project / "dvc.yaml").write_text(DVC_YAML + more)
     dvc(project, "repro")
-    assert record.stale() == []
-    (project / "input.txt").write_text("5")
-    assert record.stale() == ["double", "quadruple"]
-    dvc(project, "repro")
-    (project / "twice.txt").unlink()
-    assert record.stale() == ["quadruple"]
+    return project
+
+
+def fates() -> dict[str, tuple]:
+    return {found.stage: (found.fate, *found.after) for found in record.forecast() if found.fate is not Fate.UNCHANGED}
+
+
+def test_what_would_run_includes_what_follows_from_it(chain: Path) -> None:
+    assert fates() == {}
+    (chain / "input.txt").write_text("5")
+    before = {path: path.read_bytes() for path in chain.iterdir() if path.is_file()}
+    assert fates() == {"double": (Fate.RUNS,), "quadruple": (Fate.RUNS, "double")}
+    assert {path: path.read_bytes() for path in chain.iterdir() if path.is_file()} == before
+
+
+def test_what_the_cache_has_would_be_restored_and_nothing_after_it_would_run(chain: Path) -> None:
+    (chain / "input.txt").write_text("5")
+    dvc(chain, "repro")
+    (chain / "input.txt").write_text("21")
+    assert fates() == {"double": (Fate.RESTORED,), "quadruple": (Fate.RESTORED,)}
+    dvc(chain, "repro")
+    (chain / "twice.txt").unlink()
+    assert fates() == {"quadruple": (Fate.RESTORED,)}
+    dvc(chain, "gc", "-w", "-f")
+    (chain / "input.txt").write_text("5")
+    assert fates() == {"double": (Fate.RUNS,), "quadruple": (Fate.RUNS, "double")}
+
+
+def test_while_dvc_repro_works_nothing_is_forecast(chain: Path) -> None:
+    busy = {"write": {str(chain / "out.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}}
+    (chain / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(busy))
+    with pytest.raises(StippleError, match="`dvc repro` is at work here"):
+        record.forecast()
+
+
+def test_versions_are_those_that_could_come_back(chain: Path) -> None:
+    def known() -> list[str]:
+        return [path.read_text() for path in record.versions().get("out.txt", [])]
+
+    assert known() == ["42\n"]
+    (chain / "input.txt").write_text("5")
+    dvc(chain, "repro")
+    assert sorted(known()) == ["10\n", "42\n"]
+    dvc(chain, "gc", "-w", "-f")
+    assert known() == ["10\n"]

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import tables
+from tasks.batches import Outcome
 from tasks.errors import Refused, StippleError
-from tasks.rows import Outcome, RowStore, compute, key, no_previous
+from tasks.rows import RowStore, compute, key, no_previous
 from tasks.stages import from_tables
 
 
@@ -42,7 +43,7 @@ def double(numbers, fn, store, **options):
 
 
 def values(computed):
-    return [value if isinstance(value, bytes) else str(value) for _, _, value in computed]
+    return [outcome.reason if outcome.value is None else outcome.value for _, _, outcome in computed]
 
 
 def test_rows_come_back_in_order_whatever_the_batches(store):
@@ -66,7 +67,7 @@ def test_refusals_are_remembered_and_passing_failures_are_not(store):
     first = double(range(12, 20), Doubler(poison={15}), store)
     assert values(first)[1] == "13 is unlucky"
     assert values(first)[3] == "RuntimeError: out of memory"
-    assert sum(isinstance(value, bytes) for _, _, value in first) == 6
+    assert sum(isinstance(value, bytes) for value in values(first)) == 6
     fn = Doubler()
     assert values(double(range(12, 20), fn, store))[3] == b"30"
     assert fn.batches == [[15]]
@@ -88,17 +89,27 @@ def test_earlier_tables_refill_an_empty_store(tmp_path, store):
     old = tmp_path / "old.parquet"
     tables.write(old, tables.SCHEMAS["captions"], rows[:3])
     tables.write(tmp_path / "data" / "captions.parquet", tables.SCHEMAS["captions"], rows[3:])
-    earlier = from_tables("data/captions.parquet", tmp_path, lambda table: old, lambda row: row["caption"].encode())
+    earlier = from_tables("captions", tmp_path, lambda table: old, lambda row: row["caption"].encode(), store.known)
     fn = Doubler()
     result = double(range(6), fn, store, earlier=earlier)
     assert fn.batches == [[5]]
     assert values(result) == [b"0", b"2", b"4", b"6", b"8", b"10"]
 
 
+def test_of_an_earlier_table_only_what_the_store_lacks_is_read(tmp_path, store):
+    rows = [{"frame_id": f"a/{n}", "caption": str(n), "words": 1, "row_key": key(n=n)} for n in range(5)]
+    tables.write(tmp_path / "data" / "captions.parquet", tables.SCHEMAS["captions"], rows)
+    refusals = [{"frame_id": "b/0", "reason": "dark", "row_key": key(n=8)}, {"frame_id": "b/1", "reason": "no memory"}]
+    tables.write_quarantine(tmp_path, "captions", refusals)
+    store.put("captions", {key(n=n): Outcome(b"") for n in range(4)})
+    found = from_tables("captions", tmp_path, no_previous, lambda row: row["caption"].encode(), store.known)
+    assert dict(found) == {key(n=4): Outcome(b"4"), key(n=8): Outcome(reason="dark")}
+
+
 def test_a_damaged_table_refills_nothing_and_says_so(tmp_path, store, caplog):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "captions.parquet").write_bytes(b"PAR1 not really")
-    earlier = from_tables("data/captions.parquet", tmp_path, no_previous, lambda row: row["caption"].encode())
+    earlier = from_tables("captions", tmp_path, no_previous, lambda row: row["caption"].encode(), store.known)
     assert double([1], Doubler(), store, earlier=earlier).computed == 1
     assert "captions.parquet: its rows cannot be reused" in caplog.text
 
@@ -120,6 +131,12 @@ def test_damage_in_the_middle_is_noticed(tmp_path):
     content = bytearray(path.read_bytes())
     content[8192:40960] = b"\xff" * (40960 - 8192)
     path.write_bytes(content)
+    with (
+        RowStore(path) as store,
+        pytest.raises(StippleError, match=r"damaged .* is now rows.sqlite.damaged-1; run"),
+    ):
+        store.get(key(n=n) for n in range(500))
+    assert (tmp_path / "rows.sqlite.damaged-1").read_bytes() == content
     with RowStore(path) as store:
         assert store.get([key(n=0)]) == {}
 

@@ -43,6 +43,7 @@ def test_every_profile_is_valid(project: Path, profile: str) -> None:
         ({"frames__every": 0}, "frames.every is 0"),
         ({"frames__every": True}, "frames.every is True"),
         ({"dataset__held_out": 1.5}, "dataset.held_out is 1.5"),
+        ({"dataset__max_quarantined": 10}, "dataset.max_quarantined is 10"),
         ({"train__network": "unet"}, "train.network is 'unet'"),
         ({"profile": "cloud"}, "known profiles: .*demo.*gpu.*laptop"),
         ({"profile": "../../etc/passwd"}, "profile"),

@@ -95,7 +95,8 @@ def test_quarantine_names_stage_and_reason_and_is_written_even_when_empty(tmp_pa
     assert tables.write_quarantine(tmp_path, "frames", []) == 0
     assert list(tables.read(path)) == []
     tables.write_quarantine(tmp_path, "frames", [{"source": "a.mp4", "reason": "empty file"}])
-    assert list(tables.read(path)) == [{"source": "a.mp4", "frame_id": None, "stage": "frames", "reason": "empty file"}]
+    entry = {"source": "a.mp4", "frame_id": None, "stage": "frames", "reason": "empty file", "row_key": None}
+    assert list(tables.read(path)) == [entry]
 
 
 def test_a_lost_row_is_an_error():

@@ -35,6 +35,7 @@ def settings(**train: Any) -> Settings:
     }
     changed = {
         "points": params.points.model_copy(update={"num_points": POINTS}),
+        "dataset": params.dataset.model_copy(update={"max_quarantined": 1.0}),
         "train": params.train.model_copy(update={"recipes": params.train.recipes.model_copy(update=recipes)}),
         "evaluate": params.evaluate.model_copy(update={"steps": 2, "baseline_steps": 3}),
         "draw": params.draw.model_copy(update={"steps": 2}),
@@ -48,6 +49,8 @@ def make(root: Path, embedder: Path | None = None) -> Path:
     rows = [_row(clip, index) for clip in CLIPS for index in range(FRAMES if clip.endswith("mp4") else 1)]
     for table in ("frames", "points", "summaries", "embeddings"):
         tables.write(root / "data" / f"{table}.parquet", tables.SCHEMAS[table], rows)
+    for stage in ("frames", "points", "captions", "summaries", "embeddings"):
+        tables.write_quarantine(root, stage, [])
     if embedder is not None:
         shutil.copytree(embedder, root / "embedder")
     else:

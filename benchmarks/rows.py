@@ -1,0 +1,148 @@
+"""The row store from 10³ to 10⁶ rows, and what a stage costs when 100,000 rows are known.
+
+    python -m benchmarks.rows
+
+Rows are random bytes of a caption's and of an embedding's size. Each measurement is a process of its own, by the clock
+and by the processor (which other programs disturb less). The stage is `fill_table` as `embeddings` calls it, with a
+function that costs nothing, so what is measured is reuse alone; its share is taken of the captioner's time per row in
+benchmarks/results/captions.json. Writes benchmarks/results/rows.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.batches import Outcome
+from tasks.rows import STORE, RowStore, chunks, key, no_previous
+from tasks.stages import fill_table
+from tasks.tables import Row
+
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "rows.json"
+SIZES = {"caption": 1500, "embedding": 2048}  # bytes
+COUNTS = (10**3, 10**4, 10**5, 10**6)
+BATCH = 64  # rows per `put`, as a stage's batch
+KNOWN, MORE = 100_000, 1_000
+
+
+def timed(work: Callable[[], Any]) -> dict[str, float]:
+    """Seconds of `work` by the clock and by the processor."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(time.process_time() - cpu, 2)}
+
+
+def store(count: int, size: int, folder: Path) -> dict[str, Any]:
+    """`count` rows of `size` bytes in, looked up, and out again."""
+    keys, rng = [key(n=number) for number in range(count)], random.Random(0)
+    with RowStore(folder / STORE) as rows:
+
+        def put() -> None:
+            for few in chunks(keys, BATCH):
+                rows.put("rows", {key: Outcome(rng.randbytes(size)) for key in few})
+
+        def each(ask: Callable[[list[str]], Any]) -> None:
+            for few in chunks(keys, 1024):
+                assert len(ask(few)) == len(few)
+
+        measured = {
+            "in": timed(put),
+            "known": timed(lambda: each(rows.known)),
+            "out": timed(lambda: each(rows.get)),
+        }
+    for numbers in measured.values():
+        numbers["rows_per_cpu_s"] = round(count / max(numbers["cpu_s"], 0.01))
+    return {**measured, "file_mb": round((folder / STORE).stat().st_size / 1e6)}
+
+
+def stage(count: int, folder: Path) -> dict[str, Any]:
+    """One run of a stage of `count` rows in `folder`: what it computed and what that took."""
+    counts: dict[str, int] = {}
+    vector = np.random.default_rng(0).normal(size=512).astype("<f4")
+
+    def items() -> Iterator[Row]:
+        for number in range(count):
+            yield {"frame_id": f"clip.mp4/{number:06d}", "row_key": key(n=number), "number": number}
+
+    def embed(batch: list[int]) -> list[bytes]:
+        return [np.roll(vector, number).tobytes() for number in batch]
+
+    def run() -> None:
+        counts.update(
+            fill_table(
+                "embeddings",
+                folder,
+                items,
+                total=count,
+                fn=embed,
+                batch_size=BATCH,
+                payload=lambda batch: [row["number"] for row in batch],
+                encode=lambda row: row["embedding"].astype("<f4").tobytes(),
+                decode=lambda value: {"embedding": np.frombuffer(value, "<f4")},
+                previous=no_previous,
+                map_batches=map,
+            )
+        )
+
+    return {**timed(run), "computed": counts["computed"], "reused": counts["reused"]}
+
+
+def child(*words: object) -> dict[str, Any]:
+    """Run `measure` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.rows", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    measured = json.loads(done.stdout)
+    print(*words[:2], measured, flush=True)
+    return measured
+
+
+def measure(what: str, count: str, folder: str, *size: str) -> dict[str, Any]:
+    work = stage if what == "stage" else store
+    measured = work(int(count), *map(int, size), Path(folder))
+    return measured | {"peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        stages = {
+            "all new": child("stage", KNOWN, folder),
+            "all known": child("stage", KNOWN, folder),
+            "1 % more": child("stage", KNOWN + MORE, folder),
+        }
+        (Path(folder) / STORE).unlink()
+        stages["the store lost, all in the table"] = child("stage", KNOWN + MORE, folder)
+    captions = json.loads((RESULT.parent / "captions.json").read_text())["captions"]
+    per_row = captions["batched"]["cpu_seconds"] / captions["rows"]
+    stores: dict[str, dict[str, Any]] = {f"{name}, {size} bytes": {} for name, size in SIZES.items()}
+    result = {
+        f"stage of {KNOWN} rows": stages,
+        "reuse_share_of_captioning": round(stages["all known"]["cpu_s"] / (KNOWN * per_row), 5),
+        "store": stores,
+        "machine": {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cores": os.cpu_count()},
+    }
+    for count, (kind, size) in product(COUNTS, zip(stores, SIZES.values(), strict=True)):
+        with tempfile.TemporaryDirectory() as folder:
+            stores[kind][f"{count} rows"] = child("store", count, folder, size)
+        RESULT.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(*sys.argv[1:])))
+    else:
+        main()

@@ -1,0 +1,73 @@
+"""`stipple cache`: what the row store holds, what the tables have of it, and how to let go of the rest.
+
+A row stays if a run could still ask for it: it is in a table on disk, in an earlier version of a table that DVC's cache
+holds (so that going back to an earlier prompt costs nothing, also with new clips), or the next run would ask for it (so
+that a night's work that was cut short is not lost). `dvc gc` lets go of earlier versions, and pruning follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks import forecast, tables
+from tasks.errors import StippleError
+from tasks.rows import STORE, RowStore
+from tasks.settings import Settings
+
+Versions = dict[str, list[Path]]
+
+
+def listed(settings: Settings, root: Path, versions: Versions) -> Iterator[str]:
+    """What the store holds as a table of text, one line a stage. `versions` are the outputs that DVC's cache holds."""
+    if not (root / STORE).is_file():
+        yield f"{STORE} is not there: nothing is stored yet."
+        return
+    with RowStore(root / STORE) as store:
+        refer(store, settings, root, versions)
+        yield f"{'stage':12}{'rows':>9}{'MB':>9}{'in tables':>12}{'in earlier ones':>18}{'in none':>10}"
+        for held in store.census():
+            yield (
+                f"{held.stage:12}{held.rows:9}{held.size / 1e6:9.1f}{held.today:12}{held.earlier:18}{held.unused:10}"
+            )
+    yield f"{STORE} takes {_size(root) / 1e6:.1f} MB; `stipple cache --prune` removes the rows that are in none."
+
+
+def prune(settings: Settings, root: Path, versions: Versions) -> str:
+    """Remove the rows that no run could ask for, and damaged stores that were set aside; say what came of it.
+
+    The rows go in one transaction, and SQLite gives their space back in another, so a kill leaves a whole store.
+    """
+    if not (root / STORE).is_file():
+        return f"{STORE} is not there: nothing is stored yet."
+    before = _size(root)
+    for aside in (root / STORE).parent.glob(f"{STORE.name}.damaged-*"):
+        aside.unlink()
+    with RowStore(root / STORE) as store:
+        refer(store, settings, root, versions)
+        gone = store.prune()
+    after = _size(root)
+    return f"Removed {gone} rows; {STORE} takes {after / 1e6:.1f} MB, {(before - after) / 1e6:.1f} MB less."
+
+
+def refer(store: RowStore, settings: Settings, root: Path, versions: Versions) -> None:
+    """Tell the store which rows are in tables, and which the next run would ask for."""
+    for stage in forecast.INPUT:
+        store.refer(forecast.wanted(stage, settings, root), today=False)
+        for name in (f"data/{stage}.parquet", f"data/quarantine/{stage}.parquet"):
+            for path in versions.get(name, []):
+                store.refer(_keys(path, f"{path}, an earlier {name}, cannot be read; remove it"), today=False)
+            if (root / name).is_file():
+                store.refer(_keys(root / name, f"{name} cannot be read; run `stipple run`"), today=True)
+
+
+def _keys(path: Path, remedy: str) -> Iterator[str]:
+    try:
+        for few in tables.keys(path):
+            yield from few
+    except StippleError:
+        raise StippleError(f"{remedy}, and look at the cache again") from None
+
+
+def _size(root: Path) -> int:
+    return sum(path.stat().st_size for path in (root / STORE).parent.glob(f"{STORE.name}*"))
