@@ -1,6 +1,7 @@
 """Stage `train`: a velocity network learns `data/train_data.pt` by the recipe that params.yaml has for it.
 
-A killed run, started again, goes on from its last checkpoint in `.stipple/checkpoints/` to the same bytes.
+A killed run, started again, goes on from its last checkpoint in `.stipple/checkpoints/` to the same bytes, also if it
+was killed between its end and DVC's record: what the last finished training left stays there as `*.done`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
     data = dataset.load(root)
     rows = dataset.rows_of(data, dataset.TRAIN)
     checkpoint_dir = root / CHECKPOINTS / run_digest(root, params.network, recipe, seed)
+    finished = checkpoint_dir.with_suffix(".done")
     main = PartialState().is_main_process
+    with PartialState().main_process_first():
+        if finished.exists():
+            finished.rename(checkpoint_dir)
     with tqdm(total=recipe.steps, desc="train", unit="step", disable=not main) as bar:
         result = fit(
             params.network, recipe, data, rows, seed=seed, checkpoint_dir=checkpoint_dir, on_step=shown_on(bar)
@@ -61,7 +66,9 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
         files.write(root / CURVE, curve(result.losses, recipe, seed))
         files.write(root / MODEL, save(result.network.state_dict()))
         files.write(root / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-        shutil.rmtree(checkpoint_dir)
+        for earlier in checkpoint_dir.parent.glob("*.done"):
+            shutil.rmtree(earlier)
+        checkpoint_dir.rename(finished)
     parameters = sum(p.numel() for p in result.network.parameters())
     return {"steps": recipe.steps, "resumed_at": result.resumed_at, "parameters": parameters, "frames": len(rows)}
 
@@ -130,10 +137,12 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
 
 
 def run_digest(root: Path, network: str, recipe: Recipe, seed: int) -> str:
-    """What decides a training run: its data, recipe and seed."""
+    """What decides a training run: its data, recipe, seed and code."""
     with (root / dataset.OUTPUT).open("rb") as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
-    return key(version=VERSION, data=data, network=network, recipe=recipe.model_dump(), seed=seed)[:16]
+    modules = [__file__, density.__file__, *sorted(Path(training.__file__).parent.glob("*.py"))]
+    code = [Path(module).read_text(encoding="utf-8") for module in modules]
+    return key(version=VERSION, data=data, network=network, recipe=recipe.model_dump(), seed=seed, code=code)[:16]
 
 
 def curve(losses: Tensor, recipe: Recipe, seed: int) -> str:
