@@ -20,10 +20,12 @@ ROOT = Path()
 @app.command()
 def run() -> None:
     """Run the whole pipeline on this machine: clips in, a model that draws text out."""
+    from flows import family
     from tasks import lock, settings
 
     settings.load(ROOT)
     _one_line_for_known_errors()
+    family.end_with_me()
     with lock.alone(ROOT, "stipple run"):
         from flows.pipeline import pipeline
 
@@ -34,10 +36,12 @@ def run() -> None:
 @app.command()
 def retrain() -> None:
     """Train on what is new, and promote the model only if it is better than the champion."""
+    from flows import family
     from tasks import lock, settings
 
     settings.load(ROOT)
     _one_line_for_known_errors()
+    family.end_with_me()
     with lock.alone(ROOT, "stipple retrain"):
         from flows.retrain import retrain
 
@@ -72,12 +76,13 @@ def status() -> None:
 @app.command()
 def stage(name: str) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
-    from tasks import lock
+    from tasks import lock, record
 
     with lock.alone(ROOT, f"stipple stage {name}"):
         from flows.stages import compute
 
-        summary = compute(name)
+        with record.earned(name):
+            summary = compute(name)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
 
 
