@@ -149,7 +149,9 @@ except record.StippleError as error: print(error)
 
 
 def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-40])
+    """As a writer that was killed in the middle of a word."""
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"deps:") + 3])
 
 
 def half_written(entry: Path) -> None:
