@@ -22,6 +22,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what each stage would do.")] = False,
 ) -> None:
     """Run the whole pipeline on this machine: clips in, a model that draws text out."""
+    from flows import family
     from tasks import lock, settings
 
     chosen = settings.load(ROOT)
@@ -32,6 +33,7 @@ def run(
         print(*forecast.page(stages, forecast.work(chosen, ROOT, stages, record.previous)), sep="\n")
         return
     _one_line_for_known_errors()
+    family.end_with_me()
     with lock.alone(ROOT, "stipple run"):
         from flows.pipeline import pipeline
 
@@ -42,10 +44,12 @@ def run(
 @app.command()
 def retrain() -> None:
     """Train on what is new, and promote the model only if it is better than the champion."""
+    from flows import family
     from tasks import lock, settings
 
     settings.load(ROOT)
     _one_line_for_known_errors()
+    family.end_with_me()
     with lock.alone(ROOT, "stipple retrain"):
         from flows.retrain import retrain
 
@@ -98,12 +102,13 @@ def cache(
 @app.command()
 def stage(name: str) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
-    from tasks import lock
+    from tasks import lock, record
 
     with lock.alone(ROOT, f"stipple stage {name}"):
         from flows.stages import compute
 
-        summary = compute(name)
+        with record.earned(name):
+            summary = compute(name)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
 
 

@@ -1,15 +1,15 @@
 """Stage `frames`: the kept frames of every video and picture in the input folder, in `data/frames.parquet`.
 
 A file whose content was decoded before is not decoded again: its rows come from the earlier table. New files are
-decoded in batches, each into a small table under `.stipple/frames`, so a killed run keeps the batches it had. The
-stage's table is put together from both, in the order of names, with one row group in memory.
+decoded in batches, each into a small table under `.stipple/frames`, where they stay until the next run: it needs them
+if this one is killed, be it between its end and DVC's record. The stage's table is put together from both, in the order
+of names, with one row group in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Iterable, Iterator
 from functools import partial
 from io import BytesIO
@@ -82,7 +82,6 @@ def run(
 
     written = tables.write(root / TABLE, tables.SCHEMAS["frames"], kept())
     tables.check_balance("frames", len(sources), used, lost)
-    shutil.rmtree(root / DECODED, ignore_errors=True)
     return {"rows": written, **counts, "quarantined": len(refusals)}
 
 
@@ -131,6 +130,8 @@ def _decode_all(new: list[Source], folder: Path, params: dict[str, Any], map_bat
     """Decode `new` in batches; return the tables of the batches, which hold the sources in their order."""
     batches = list(_batches(new))
     parts = [folder / f"{rows.key(batch=[[s.name, s.key] for s in batch])}.parquet" for batch in batches]
+    for other in set(folder.glob("*")) - set(parts):
+        other.unlink()
     todo = [(str(part), batch) for part, batch in zip(parts, batches, strict=True) if not part.exists()]
     with tqdm(total=len(new), desc="frames", unit="file", disable=None) as bar:
         bar.update(len(new) - sum(len(batch) for _, batch in todo))

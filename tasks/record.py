@@ -8,18 +8,23 @@ Like `dvc` itself it works on the project in the current folder.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from itertools import count
 from pathlib import Path
 
 from dvc.dependency.base import DependencyDoesNotExistError
+from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
-from dvc.lock import LockError
+from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile.hash_info import HashInfo
@@ -28,6 +33,19 @@ from tasks import rows
 from tasks.errors import StippleError
 
 logging.getLogger("dvc").setLevel(logging.WARNING)
+log = logging.getLogger("stipple.record")
+
+CODE = Path(__file__).parent.parent
+
+
+def _code() -> dict[Path, str]:
+    """File → digest of the code that stages are made of."""
+    files = (path for folder in ("tasks", "fm") for path in (CODE / folder).rglob("*.py"))
+    return {path.relative_to(CODE): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+_imported = _code()
+"""The code as it was when this process began: what it runs, whatever is saved over it meanwhile."""
 
 
 class Fate(Enum):
@@ -73,9 +91,7 @@ def reproduce(name: str, compute: Callable[[], None]) -> Outcome:
         if not restored:
             try:
                 compute()
-                if (now := _question(_stage(repo, name))) != asked:
-                    changed = ", ".join(sorted(key for key in asked | now if asked.get(key) != now.get(key)))
-                    raise StippleError(f"{changed} changed while {name} ran, so its result was not recorded; run again")
+                _check_unmoved(name, asked, _question(_stage(repo, name)))
             except BaseException:
                 with repo.lock:
                     stage.remove_outs(ignore_remove=False, force=False)
@@ -89,10 +105,20 @@ def reproduce(name: str, compute: Callable[[], None]) -> Outcome:
         return Outcome.RESTORED if restored else Outcome.COMPUTED
 
 
+@contextmanager
+def earned(name: str) -> Iterator[None]:
+    """A `StippleError` if a dep or param of stage `name` changes while this block does its work.
+
+    `dvc repro` reads them after the work alone, and would record the result as theirs.
+    """
+    asked = _asked(name)
+    yield
+    _check_unmoved(name, asked, _asked(name))
+
+
 def question(name: str) -> str:
     """A digest of what determines stage `name`'s result today: its command, its inputs' content, its parameters."""
-    with _open() as repo, repo.lock:
-        return rows.key(**_question(_stage(repo, name)))
+    return rows.key(**_asked(name))
 
 
 def forecast() -> list[Forecast]:
@@ -104,7 +130,7 @@ def forecast() -> list[Forecast]:
     found: list[Forecast] = []
     remade: dict[str, str] = {}  # output → the stage that computes it anew
     restored: dict[str, HashInfo] = {}  # output → its content, once it is back from DVC's cache
-    with _open() as repo, repo.lock, _unless_busy():
+    with _unless_busy(), _open() as repo, repo.lock:
         for stage in repo.stage.load_file("dvc.yaml"):
             makers = {remade[str(dep)] for dep in stage.deps if str(dep) in remade}
             after = tuple(known.stage for known in found if known.stage in makers)
@@ -165,15 +191,45 @@ def previous(output: str) -> Path | None:
         for out in repo.index.outs:
             if out.def_path == output and out.hash_info:
                 path = Path(repo.cache.local.oid_to_path(out.hash_info.value))
-                return path if path.is_file() else None
+                return path if path.is_file() and _sound(path) else None
     return None
 
 
 def _open() -> Repo:
     try:
-        return Repo(".", _wait_for_lock=True)
+        repo = Repo(".", _wait_for_lock=True)
     except DvcException:
         raise StippleError(f"{Path.cwd()} is not a DVC project; run from the project's folder") from None
+    _mend(repo)
+    return repo
+
+
+def _mend(repo: Repo) -> None:
+    """Set aside notes of DVC's own that a kill or a full disk left half written; DVC would stop at each of them.
+
+    Nothing is lost with them: what dvc.lock said is in DVC's run cache too.
+    """
+
+    def whole(path: Path) -> bool:
+        try:
+            Lockfile(repo, str(path.absolute())).load() if path.name == "dvc.lock" else json.loads(path.read_text())
+        except FileNotFoundError:
+            return True
+        except (DvcException, ValueError):
+            return False
+        return True
+
+    with repo.lock, make_lock(str(Path(repo.tmp_dir, RWLOCK_LOCK)), tmp_dir=repo.tmp_dir, wait=True):
+        for path in (Path("dvc.lock"), Path(repo.tmp_dir, RWLOCK_FILE)):
+            if not whole(path):
+                aside = next(p for n in count(1) if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists())
+                path.rename(aside)
+                log.warning("%s was damaged and is now %s", path.name, aside.name)
+        for entry in Path(repo.stage_cache.cache_dir).glob("*/*"):
+            for draft in entry.glob("*.tmp"):
+                draft.unlink()
+            if not any(entry.iterdir()):
+                entry.rmdir()
 
 
 @contextmanager
@@ -203,9 +259,40 @@ def _question(stage: PipelineStage) -> dict[str, str]:
     return {"command": str(stage.cmd)} | {str(dep): repr(dep.hash_info.value) for dep in stage.deps}
 
 
+def _asked(name: str) -> dict[str, str]:
+    with _open() as repo, repo.lock:
+        return _question(_stage(repo, name))
+
+
+def _check_unmoved(name: str, asked: dict[str, str], now: dict[str, str]) -> None:
+    saved = {path for path, _ in _imported.items() ^ _code().items()}
+    changed = {dep for dep in asked | now if asked.get(dep) != now.get(dep)}
+    changed |= {dep for dep in now if any(path.is_relative_to(dep) for path in saved)}
+    if changed:
+        raise StippleError(
+            f"{', '.join(sorted(changed))} changed while {name} ran, so its result was not recorded; run again"
+        )
+
+
 def _restore(stage: PipelineStage) -> bool:
+    """Bring the stage's outputs back from DVC's cache, if they are there and sound."""
     try:
         stage.repo.stage_cache.restore(stage)
     except RunCacheNotFoundError:
         return False
-    return True
+    stage.save_outs()
+    cache = stage.repo.cache.local
+    entries = {entry.value for objects in stage.get_used_objs().values() for entry in objects}
+    damaged = [path for path in (Path(cache.oid_to_path(entry)) for entry in entries) if not _sound(path)]
+    for path in damaged:  # DVC trusts what lies in its cache
+        log.warning("%s is damaged, so %s is computed again", path, stage.name)
+        path.unlink()
+    if damaged:
+        stage.remove_outs(ignore_remove=False, force=False)
+    return not damaged
+
+
+def _sound(path: Path) -> bool:
+    """Has this object of DVC's cache the digest that it is named after?"""
+    with path.open("rb") as file:
+        return f"{path.parent.name}{path.stem}" == hashlib.file_digest(file, "md5").hexdigest()

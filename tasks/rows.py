@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import sqlite3
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -107,11 +108,14 @@ class RowStore:
         """What the store knows of `keys`; those it lacks are left out."""
         query = "SELECT key, value, reason FROM rows WHERE key IN (SELECT value FROM json_each(?))"
         rows = self._execute(query, (json.dumps(list(keys)),))
-        return {key: Outcome(value, reason) for key, value, reason in rows}
+        if damaged := {key for key, value, _ in rows if value is not None and not _whole(value)}:
+            log.warning("%d rows of %s were damaged and are forgotten", len(damaged), self.path)
+            self._execute("DELETE FROM rows WHERE key IN (SELECT value FROM json_each(?))", (json.dumps([*damaged]),))
+        return {key: Outcome(value and value[4:], reason) for key, value, reason in rows if key not in damaged}
 
     def put(self, stage: str, outcomes: dict[str, Outcome]) -> None:
         """Keep `outcomes`; a key that is there already keeps its row."""
-        rows = [(key, stage, o.value, o.reason) for key, o in outcomes.items() if not o.passing]
+        rows = [(key, stage, _sealed(o.value), o.reason) for key, o in outcomes.items() if not o.passing]
         self._execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)", rows, many=True)
 
     def refer(self, keys: Iterable[str], today: bool) -> None:
@@ -152,6 +156,15 @@ class RowStore:
             raise StippleError(
                 f"{self.path} was damaged ({error}) and is now {aside.name}; run again: its rows are in the tables too"
             ) from None
+
+
+def _sealed(value: bytes | None) -> bytes | None:
+    """`value` behind its checksum: SQLite itself does not notice when a disk changes what is inside of a row."""
+    return None if value is None else zlib.crc32(value).to_bytes(4) + value
+
+
+def _whole(sealed: bytes) -> bool:
+    return sealed[:4] == zlib.crc32(sealed[4:]).to_bytes(4)
 
 
 def _move_aside(path: Path) -> Path:

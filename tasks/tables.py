@@ -12,6 +12,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import IO, Any
@@ -93,6 +94,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes `path`'s place, whole and synced, when the block ends well; else nothing is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for abandoned in path.parent.glob(f".{escape(path.name)}.*.tmp"):  # by a run that was killed
+        abandoned.unlink(missing_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:

@@ -1,7 +1,8 @@
 """Stage `train`: a velocity network learns `data/train_data.pt` by the recipe that params.yaml has for it.
 
 It begins with random weights, or as the promoted version that `models/start.json` names. A killed run, started again,
-goes on from its last checkpoint in `.stipple/checkpoints/` to the same bytes.
+goes on from its last checkpoint in `.stipple/checkpoints/` to the same bytes, also if it was killed between its end and
+DVC's record: what the last finished training left stays there as `*.done`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,11 @@ def _run(settings: Settings, root: Path) -> dict[str, Any]:
     rows = dataset.rows_of(data, dataset.TRAIN)
     begin = start.load(root)
     checkpoint_dir = root / CHECKPOINTS / run_digest(root, params, seed)
+    finished = checkpoint_dir.with_suffix(".done")
     main = PartialState().is_main_process
+    with PartialState().main_process_first():
+        if finished.exists():
+            finished.rename(checkpoint_dir)
     with tqdm(total=recipe.steps, desc="train", unit="step", disable=not main) as bar:
         result = fit(
             params.network,
@@ -78,7 +83,9 @@ def _run(settings: Settings, root: Path) -> dict[str, Any]:
         files.write(root / CURVE, curve(result.losses, recipe, seed))
         files.write(root / MODEL, save(result.network.state_dict()))
         files.write(root / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-        shutil.rmtree(checkpoint_dir)
+        for earlier in checkpoint_dir.parent.glob("*.done"):
+            shutil.rmtree(earlier)
+        checkpoint_dir.rename(finished)
     parameters = sum(p.numel() for p in result.network.parameters())
     return {"steps": recipe.steps, "resumed_at": result.resumed_at, "parameters": parameters, "frames": len(rows)}
 
@@ -150,18 +157,19 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
 
 
 def run_digest(root: Path, train: Train, seed: int) -> str:
-    """What decides a training run: its data, network, recipe, number of processes, seed and start."""
+    """What decides a training run: its data, network, recipe, number of processes, seed, start and code."""
     with (root / dataset.OUTPUT).open("rb") as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
-    recipe, begin = train.recipe(train.network).model_dump(), asdict(start.load(root))
+    modules = [__file__, density.__file__, processes.__file__, *sorted(Path(training.__file__).parent.glob("*.py"))]
     return key(
         version=VERSION,
         data=data,
         network=train.network,
-        recipe=recipe,
+        recipe=train.recipe(train.network).model_dump(),
         processes=train.processes,
         seed=seed,
-        start=begin,
+        start=asdict(start.load(root)),
+        code=[Path(module).read_text(encoding="utf-8") for module in modules],
     )[:16]
 
 

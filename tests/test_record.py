@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from tasks import record
 from tasks.errors import StippleError
 from tasks.record import Fate, Outcome
 
+ROOT = Path(__file__).parent.parent
 DVC_YAML = """
 stages:
   double:
@@ -108,6 +110,91 @@ def test_a_result_whose_question_moved_meanwhile_is_not_recorded(project: Path, 
         record.reproduce("double", compute)
     assert not (project / "dvc.lock").exists()
     assert double(project) is Outcome.COMPUTED
+
+
+def test_a_dep_that_moves_while_dvc_repro_works_keeps_the_result_out_of_the_record(project: Path) -> None:
+    """What `stipple stage` does: DVC reads the deps after the work alone."""
+    (project / "double.py").write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\nfrom tasks import record\n"
+        "with record.earned('double'):\n"
+        f"    {SCRIPT}\n"
+        "    Path('params.yaml').write_text('scale: 9\\n')\n"
+    )
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        dvc(project, "repro")
+    assert "params.yaml changed while double ran" in failed.value.stderr
+    assert not (project / "dvc.lock").exists()
+
+
+@pytest.mark.parametrize("door", ["reproduce", "earned"])
+def test_a_result_of_code_that_was_saved_over_is_not_recorded(project: Path, door: str) -> None:
+    """The process that works has imported what the file was before."""
+    for package in ("tasks", "fm"):
+        shutil.copytree(ROOT / package, project / package)
+    (project / "dvc.yaml").write_text(DVC_YAML.replace("deps: [", "deps: [tasks, "))
+    doors = {
+        "reproduce": "record.reproduce('double', lambda: Path('out.txt').write_text('42'))",
+        "earned": "\n with record.earned('double'): Path('out.txt').write_text('42')",
+    }
+    script = f"""
+from pathlib import Path
+from tasks import record
+Path("tasks/rows.py").open("a").write("# a remark")
+try: {doors[door]}
+except record.StippleError as error: print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("tasks changed while double ran"), done.stderr
+    assert not (project / "dvc.lock").exists()
+
+
+def cut(path: Path) -> None:
+    """As a writer that was killed in the middle of a word."""
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"deps:") + 3])
+
+
+def half_written(entry: Path) -> None:
+    """A run cache entry as a kill leaves it between its folder and its name."""
+    next(entry.iterdir()).rename(entry / ".draft.tmp")
+    cut(entry / ".draft.tmp")
+
+
+@pytest.mark.parametrize(
+    "damage, outcome",
+    [
+        (lambda project: cut(project / "dvc.lock"), Outcome.RESTORED),
+        (lambda project: (project / "dvc.lock").write_text(""), Outcome.RESTORED),
+        (lambda project: (project / ".dvc" / "tmp" / "rwlock").write_text(""), Outcome.UNCHANGED),
+        (lambda project: half_written(next((project / ".dvc/cache/runs").glob("*/*"))), Outcome.UNCHANGED),
+    ],
+    ids=["lock cut", "lock empty", "rwlock", "run cache"],
+)
+def test_notes_that_a_kill_left_half_written_stop_no_run(project: Path, damage, outcome: Outcome) -> None:
+    double(project)
+    damage(project)
+    assert record.reproduce("double", forbidden) is outcome
+    (project / "out.txt").unlink()
+    assert double(project) is not Outcome.UNCHANGED
+    assert (project / "out.txt").read_text() == "42\n"
+    assert "up to date" in dvc(project, "status")
+
+
+def test_what_was_damaged_in_dvcs_cache_is_computed_again(project: Path) -> None:
+    """As a disk would: same size, same time, same mode, which DVC takes for the same content."""
+    double(project)
+    cached = next(path for path in (project / ".dvc/cache/files").rglob("*") if path.is_file())
+    times = cached.stat()
+    cached.chmod(0o644)
+    cached.write_text("43\n")
+    cached.chmod(0o444)
+    os.utime(cached, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (project / "out.txt").unlink()
+    assert record.previous("out.txt") is None
+    assert double(project) is Outcome.COMPUTED
+    assert (project / "out.txt").read_text() == cached.read_text() == "42\n"
+    assert "up to date" in dvc(project, "status")
 
 
 def test_the_previous_version_of_an_output_is_found_after_dvc_removed_it(project: Path) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -139,6 +140,18 @@ def test_damage_in_the_middle_is_noticed(tmp_path):
     assert (tmp_path / "rows.sqlite.damaged-1").read_bytes() == content
     with RowStore(path) as store:
         assert store.get([key(n=0)]) == {}
+
+
+def test_a_row_whose_value_was_damaged_is_computed_again(tmp_path):
+    path, fn = tmp_path / "rows.sqlite", Doubler()
+    with RowStore(path) as store:
+        double(range(6), fn, store)
+    with closing(sqlite3.connect(path)) as file, file:
+        (value,) = file.execute("SELECT value FROM rows WHERE key = ?", [key(n=2)]).fetchone()
+        file.execute("UPDATE rows SET value = ? WHERE key = ?", [value[:-1] + b"5", key(n=2)])
+    with RowStore(path) as store:
+        assert values(double(range(6), fn, store)) == [b"0", b"2", b"4", b"6", b"8", b"10"]
+    assert fn.batches[2:] == [[2]]
 
 
 def test_a_locked_or_foreign_store_ends_in_one_line(tmp_path):

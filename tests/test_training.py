@@ -1,6 +1,7 @@
 """Training: by the recipe, to the same bytes, also after it was killed."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -63,17 +64,29 @@ def test_the_condition_is_standardized_by_the_training_clips_alone(root, setting
     torch.testing.assert_close(mean, data["embeddings"][dataset.rows_of(data, "train")].mean(0))
 
 
-def test_the_same_run_gives_the_same_bytes_and_leaves_no_checkpoint(root, settings):
+def test_the_same_run_gives_the_same_bytes(root, settings):
     training.run(settings, root)
     first = outputs(root)
-    assert not list((root / ".stipple" / "checkpoints").iterdir())
+    shutil.rmtree(root / ".stipple")
     training.run(settings, root)
     assert outputs(root) == first
+
+
+def test_a_training_that_ended_before_it_was_recorded_is_not_done_again(root, settings):
+    steps = training.run(settings, root)["steps"]
+    first = outputs(root)
+    (root / "data" / "model.safetensors").unlink()
+    assert training.run(settings, root)["resumed_at"] == steps
+    assert outputs(root) == first
+    other = world.settings(learning_rate=0.1)
+    training.run(other, root)
+    assert list((root / training.CHECKPOINTS).iterdir()) == [checkpoint_dir(root, other).with_suffix(".done")]
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(root, settings):
     training.run(settings, root)
     uninterrupted = outputs(root)
+    shutil.rmtree(root / ".stipple")
 
     def killed(progress):
         if progress.step == 5:
