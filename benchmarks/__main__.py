@@ -3,5 +3,8 @@
 import subprocess
 import sys
 
-for name in ("frames", "captions", "training", "pipeline", "speed", "coupling", "sets", "unseen", "students"):
+for name in (
+    *("frames", "captions", "training", "pipeline", "speed", "coupling", "sets", "unseen", "students"),
+    *("likelihood", "solvers", "published"),
+):
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -4,8 +4,8 @@
 
 W2 between what is generated and the data, and the normalized path energy (NPE) of the way there, with the paper's data,
 network (3 × 64 SELU on [x, t]), batch, Euler steps and numbers of points. Both libraries train the same network for
-`STEPS` steps, fewer than the paper's 20,000: ours with the defaults of `fm.TrainConfig`, torchcfm with the paper's AdamW.
-Optimal pairs come from a pool of exact plans of 512 pairs, which each library solves by itself.
+`STEPS` steps, fewer than the paper's 20,000: ours with the defaults of `fm.TrainConfig`, torchcfm with the AdamW of the
+paper. Optimal pairs come from a pool of exact plans of 512 pairs, which each library solves by itself.
 
 Every finished cell is kept in benchmarks/results/published.json, and a run goes on where the last one stopped; delete
 the file to measure anew.
@@ -202,7 +202,7 @@ def measured(pair: str, method: str, seed: int, library: str) -> dict[str, float
 
 
 def cells() -> list[tuple[str, str, int, str]]:
-    """Seed by seed, so that what is there at any time is a table; torchcfm has no reflow, FM starts from noise alone."""
+    """Seed by seed, so that it is a table at any time; torchcfm has no reflow, FM starts from noise alone."""
     return [
         (pair, method, seed, library)
         for seed in SEEDS
