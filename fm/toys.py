@@ -145,12 +145,16 @@ CLASSES = {"checkerboard": 8, "4-gaussians": 4, "8-gaussians": 8, "moons": 2, "s
 
 
 def by_class(toy: Toy, classes: int, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """n points of each of the toy's classes: [classes, n, D]. Drawn with one-hot conditions, `torch.eye(classes)`."""
+    """n points of each of the toy's classes: [classes, n, D]. Their one-hot conditions are `torch.eye(classes)`."""
     x, label = toy(2 * classes * n, generator)
-    while int(label.bincount(minlength=classes).min()) < n:
+    for _ in range(1000):
+        if int(label.bincount(minlength=classes).min()) >= n:
+            return torch.stack([x[label == k][:n] for k in range(classes)])
         more = toy(2 * classes * n, generator)
         x, label = torch.cat([x, more.x]), torch.cat([label, more.label])
-    return torch.stack([x[label == k][:n] for k in range(classes)])
+    raise ValueError(
+        f"classes is {classes!r}, but must be at most the number of the toy's classes, {len(label.unique())}"
+    )
 
 
 def velocity_error(predicted: Tensor, true: Tensor) -> float:

@@ -47,6 +47,8 @@ def test_every_class_gets_as_many_points_of_its_own(name):
 def test_a_rare_class_gets_its_points_too():
     rare = toys.Mixture(torch.tensor([[0.0, 0.0], [9.0, 9.0]]), torch.ones(2), torch.tensor([0.99, 0.01]))
     assert bool((toys.by_class(rare, 2, 20, seeded())[1] > 3).all())
+    with pytest.raises(ValueError, match="classes is 3, but must be at most the number of the toy's classes, 2"):
+        toys.by_class(toys.moons, 3, 1, seeded())
 
 
 def test_a_picture_is_drawn_upright_where_its_ink_is():
