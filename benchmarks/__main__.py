@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
-names = ("frames", "rows", "captions", "training", "pipeline", "speed", "coupling", "sets", "unseen", "students")
-for name in names:
+PIPELINE = ("frames", "rows", "captions", "pipeline")
+FLOW = ("training", "speed", "coupling", "sets", "unseen", "students", "likelihood", "solvers", "published")
+for name in PIPELINE + FLOW:
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

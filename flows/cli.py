@@ -151,6 +151,7 @@ def toy(
     output: Annotated[Path | None, typer.Option(help="The folder for the pictures; toys/NAME if not given.")] = None,
     gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the toy or picture here.")] = None,
     coupling: Annotated[str, typer.Option(help="Of the flow that draws: ot or independent.")] = "ot",
+    classes: Annotated[bool, typer.Option("--classes", help="Learn each class of the toy, and colour it.")] = False,
     light: Annotated[bool, typer.Option("--light", help="A picture's light gets the points, not its dark.")] = False,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each flow.")] = 700,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
@@ -159,7 +160,9 @@ def toy(
     from tasks import toys
 
     output = output or Path("toys") / Path(name).stem
-    for path in toys.run(name, output, gif=gif, coupling=coupling, light=light, steps=steps, seed=seed):
+    for path in toys.run(
+        name, output, gif=gif, coupling=coupling, classes=classes, light=light, steps=steps, seed=seed
+    ):
         print(f"Wrote {path}")
 
 

@@ -1,7 +1,7 @@
 """Flow matching for conditional point clouds: torch in, torch out."""
 
 from fm.guidance import GUIDANCES, guided
-from fm.metrics import chamfer, emd, pairwise_chamfer, pairwise_sliced_w2, retrieval, sliced_w2
+from fm.metrics import chamfer, emd, pairwise_chamfer, pairwise_sliced_w2, retrieval, sinkhorn_emd, sliced_w2
 from fm.networks import NETWORKS, build
 from fm.solvers import METHODS, dopri5, integrate, sample
 from fm.training import NotFinite, Progress, TrainConfig, TrainResult, train
@@ -24,6 +24,7 @@ __all__ = [
     "pairwise_sliced_w2",
     "retrieval",
     "sample",
+    "sinkhorn_emd",
     "sliced_w2",
     "train",
 ]

@@ -51,13 +51,14 @@ def clouds(
     size: float = 1.5,
     limit: float = 3,
     side: float = 2,
+    labels: Tensor | None = None,
 ) -> Figure:
     """Clouds [B, N, 2] side by side, each in [-limit, limit]² and `side` inches wide. y_down: as images have it, still
-    drawn upright."""
+    drawn upright. labels: the class of each point [B, N], which gives it its hue."""
     cloud("x", x)
     figure, axes = _grid(len(x), columns, limit, side)
     for i, axis in enumerate(axes):
-        _dots(axis, x[i], size=size)
+        _dots(axis, x[i], size=size, color=INK if labels is None else _by_class(labels)[i])
         if y_down:
             axis.invert_yaxis()
         if i < len(titles):
@@ -65,14 +66,17 @@ def clouds(
     return figure
 
 
-def trajectories(trajectory: Tensor, *, count: int = 200, limit: float = 3, side: float = 2) -> Figure:
+def trajectories(
+    trajectory: Tensor, *, count: int = 200, limit: float = 3, side: float = 2, labels: Tensor | None = None
+) -> Figure:
     """The ways [S + 1, N, 2] of the first `count` points, from pale starts to dark ends.
 
-    A way has the hue of the direction in which it starts, seen from the origin.
+    A way has the hue of its class in `labels` [N], or else of the direction in which it starts, seen from the origin.
     """
     require(trajectory.ndim == 3, "the shape of trajectory", tuple(trajectory.shape), "[S + 1, N, 2]")
     figure, (axis,) = _grid(1, 1, limit, side)
-    _ways(axis, trajectory[:, :count], size=1.2 * side)
+    colors = None if labels is None else _by_class(labels)[:count]
+    _ways(axis, trajectory[:, :count], size=1.2 * side, colors=colors)
     return figure
 
 
@@ -172,19 +176,29 @@ def _lattice(side: int, limit: float) -> Tensor:
     return torch.stack([x, y], dim=-1).reshape(1, -1, 2)
 
 
-def _dots(axis: Axes, x: Tensor, *, size: float, color: str = INK) -> None:
+def _dots(axis: Axes, x: Tensor, *, size: float, color: str | np.ndarray = INK) -> None:
     axis.scatter(*x.T.numpy(), s=size, c=color, linewidths=0)
 
 
-def _ways(axis: Axes, ways: Tensor, *, size: float) -> None:
+def _by_class(labels: Tensor) -> np.ndarray:
+    """A colour for each label [...]: [..., 3], hues evenly spread over the classes."""
+    return _hues(labels / (int(labels.max()) + 1))
+
+
+def _hues(share: Tensor) -> np.ndarray:
+    """Colours [..., 3] for shares [...] of the way round the hues."""
+    return hsv_to_rgb(np.stack([share.numpy(), *(np.full(share.shape, level) for level in (0.62, 0.82))], axis=-1))
+
+
+def _ways(axis: Axes, ways: Tensor, *, size: float, colors: np.ndarray | None = None) -> None:
     """Lines through the states ways [S + 1, N, 2], which grow darker, from pale dots to dark ones."""
     ways = ways.cpu()
-    angle = torch.atan2(ways[0, :, 1], ways[0, :, 0]) / (2 * math.pi) % 1
-    hue = hsv_to_rgb(np.stack([angle.numpy(), np.full(len(angle), 0.62), np.full(len(angle), 0.82)], axis=-1))
+    if colors is None:
+        colors = _hues(torch.atan2(ways[0, :, 1], ways[0, :, 0]) / (2 * math.pi) % 1)
     segments = torch.stack([ways[:-1], ways[1:]], dim=2).flatten(0, 1).numpy()
-    shade = np.repeat(np.linspace(0.25, 0.9, len(ways) - 1) if len(ways) > 2 else np.array([0.6]), len(angle))
-    colors = np.concatenate([np.tile(hue, (len(ways) - 1, 1)), shade[:, None]], axis=1)
-    axis.add_collection(LineCollection(segments, colors=colors, linewidths=0.7, zorder=1))
+    shade = np.repeat(np.linspace(0.25, 0.9, len(ways) - 1) if len(ways) > 2 else np.array([0.6]), ways.shape[1])
+    shaded = np.concatenate([np.tile(colors, (len(ways) - 1, 1)), shade[:, None]], axis=1)
+    axis.add_collection(LineCollection(segments, colors=shaded, linewidths=0.7, zorder=1))
     axis.scatter(*ways[0].T.numpy(), s=size, c=PALE, linewidths=0, zorder=2)
     axis.scatter(*ways[-1].T.numpy(), s=size, c=INK, linewidths=0, zorder=3)
 

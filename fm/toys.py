@@ -99,12 +99,12 @@ def s_curve(n: int, generator: torch.Generator | None = None, *, noise: float = 
 
 
 def checkerboard(n: int, generator: torch.Generator | None = None, *, cells: int = 4) -> Labelled:
-    """The dark fields of a board on [-4, 4]²; the class is the column's parity."""
+    """The dark fields of a board on [-4, 4]²; the class is the field, column by column from below."""
     require(cells >= 2 and cells % 2 == 0, "cells", cells, "an even number from 2")
     column = torch.randint(cells, (n,), generator=generator)
-    row = 2 * torch.randint(cells // 2, (n,), generator=generator) + column % 2
-    x = torch.stack([column, row], dim=1) + torch.rand(n, 2, generator=generator)
-    return Labelled(x * (8 / cells) - 4, column % 2)
+    height = torch.randint(cells // 2, (n,), generator=generator)
+    x = torch.stack([column, 2 * height + column % 2], dim=1) + torch.rand(n, 2, generator=generator)
+    return Labelled(x * (8 / cells) - 4, column * (cells // 2) + height)
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,22 @@ TOYS: dict[str, Toy] = {
     "moons": moons,
     "s-curve": s_curve,
 }
+
+
+CLASSES = {"checkerboard": 8, "4-gaussians": 4, "8-gaussians": 8, "moons": 2, "s-curve": 2}
+
+
+def by_class(toy: Toy, classes: int, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """n points of each of the toy's classes: [classes, n, D]. Their one-hot conditions are `torch.eye(classes)`."""
+    x, label = toy(2 * classes * n, generator)
+    for _ in range(1000):
+        if int(label.bincount(minlength=classes).min()) >= n:
+            return torch.stack([x[label == k][:n] for k in range(classes)])
+        more = toy(2 * classes * n, generator)
+        x, label = torch.cat([x, more.x]), torch.cat([label, more.label])
+    raise ValueError(
+        f"classes is {classes!r}, but must be at most the number of the toy's classes, {len(label.unique())}"
+    )
 
 
 def velocity_error(predicted: Tensor, true: Tensor) -> float:

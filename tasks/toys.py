@@ -1,7 +1,8 @@
 """The command `stipple toy`: flows learn to draw a toy or a picture, and pictures show what they learned and how.
 
 Three flows are trained: on independent pairs, on pairs of optimal transport, and, by reflow, on the pairs that the
-first one makes. One of the first two draws; all three stand side by side on the page that says why paths bend.
+first one makes. One of the first two draws; all three stand side by side on the page that says why paths bend. With
+classes there is one flow, whose condition is the class.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def run(
     *,
     gif: Path | None = None,
     coupling: str = "ot",
+    classes: bool = False,
     light: bool = False,
     steps: int = 700,
     seed: int = 0,
@@ -71,25 +73,37 @@ def run(
 
     Args:
         gif: where the way from noise to the data goes. coupling: of the flow that draws, a key of `COUPLINGS`.
+        classes: whether to learn each class of the toy by itself, under a one-hot condition, and to colour it so.
         light: whether light, instead of dark, is where a picture has its points. steps: of training, of each flow.
     """
     if coupling not in COUPLINGS:
         raise StippleError(f"no coupling is called {coupling!r}; there are {', '.join(COUPLINGS)}")
     toy = toys.TOYS[name] if name in toys.TOYS else picture(Path(name), light=light)
+    if classes and name not in toys.CLASSES:
+        raise StippleError(f"the picture {name} has no classes; those that have are {', '.join(toys.CLASSES)}")
     for folder in (output, *([] if gif is None else [gif.parent])):
         make(folder)
     limit = max(3.0, 1.1 * float(toy(SHOWN, seeded(seed)).x.abs().quantile(0.998)))
-    flows = learn(toy, steps=steps, seed=seed)
-    network = flows[coupling].network
-    draw: dict[Path, Callable[[], bytes]] = {
-        output / "samples.png": plots.png(lambda: samples(network, toy, limit, seed)),
-        output / "trajectories.png": plots.png(lambda: ways(network, limit, seed)),
-        output / "velocity.png": plots.png(lambda: velocity(network, limit, seed)),
-        output / "density.png": plots.png(lambda: density(network, limit)),
-        output / "why-paths-bend.png": plots.png(lambda: why_paths_bend(flows, toy, limit, seed)),
-    }
+    draw: dict[Path, Callable[[], bytes]]
+    if classes:
+        k = toys.CLASSES[name]
+        network = learn_classes(toy, k, COUPLINGS[coupling], steps=steps, seed=seed)
+        draw = {
+            output / "class-samples.png": plots.png(lambda: class_samples(network, toy, k, limit, seed)),
+            output / "class-trajectories.png": plots.png(lambda: class_ways(network, k, limit, seed)),
+        }
+    else:
+        flows = learn(toy, steps=steps, seed=seed)
+        network = flows[coupling].network
+        draw = {
+            output / "samples.png": plots.png(lambda: samples(network, toy, limit, seed)),
+            output / "trajectories.png": plots.png(lambda: ways(network, limit, seed)),
+            output / "velocity.png": plots.png(lambda: velocity(network, limit, seed)),
+            output / "density.png": plots.png(lambda: density(network, limit)),
+            output / "why-paths-bend.png": plots.png(lambda: why_paths_bend(flows, toy, limit, seed)),
+        }
     if gif is not None:
-        draw[gif] = lambda: animation(network, limit, seed)
+        draw[gif] = lambda: animation(network, limit, seed, k if classes else None)
     for path, content in tqdm(draw.items(), desc="draw", unit="picture"):
         files.write(path, content())
     return list(draw)
@@ -119,15 +133,7 @@ def picture(path: Path, *, light: bool = False) -> toys.Picture:
 
 def learn(toy: toys.Toy, *, steps: int, seed: int) -> dict[str, Learned]:
     """Train the three flows. Reflow starts as a copy of the independent one and takes half as many steps."""
-    config = fm.TrainConfig(
-        steps=steps,
-        learning_rate=4e-3,
-        hidden_learning_rate=0.02,
-        warmup=min(50, steps // 10),
-        times_per_cloud=32,
-        ema=0.99,
-        seed=seed,
-    )
+    config = recipe(steps, seed)
 
     def batch(generator: torch.Generator) -> tuple[Tensor]:
         return (toy(BATCH, generator).x.unsqueeze(0),)
@@ -147,6 +153,29 @@ def learn(toy: toys.Toy, *, steps: int, seed: int) -> dict[str, Learned]:
     return flows | {"reflow": Learned(student, ends[:, 0])}
 
 
+def learn_classes(toy: toys.Toy, classes: int, coupling: couplings.Coupling, *, steps: int, seed: int) -> nn.Module:
+    """A flow for all classes: a cloud of each with its one-hot condition, pairs made inside each cloud."""
+    network = fm.build(NETWORK | {"seed": seed, "condition_dim": classes})
+
+    def batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return toys.by_class(toy, classes, BATCH // classes, generator), torch.eye(classes)
+
+    config = replace(recipe(steps, seed), coupling=coupling, times_per_cloud=32 // classes)
+    return train("classes", network, batch, config)
+
+
+def recipe(steps: int, seed: int) -> fm.TrainConfig:
+    return fm.TrainConfig(
+        steps=steps,
+        learning_rate=4e-3,
+        hidden_learning_rate=0.02,
+        warmup=min(50, steps // 10),
+        times_per_cloud=32,
+        ema=0.99,
+        seed=seed,
+    )
+
+
 def train(name: str, network: nn.Module, batch: fm.training.DrawBatch, config: fm.TrainConfig) -> nn.Module:
     with tqdm(total=config.steps, desc=f"train, {name}", unit="step") as bar:
         return fm.train(network, batch, config, on_step=shown_on(bar)).network
@@ -163,6 +192,25 @@ def samples(network: nn.Module, toy: toys.Toy, limit: float, seed: int) -> Figur
 
 def ways(network: nn.Module, limit: float, seed: int) -> Figure:
     return show.trajectories(follow(network, 500, seed).trajectory[:, 0], count=500, limit=limit, side=6)
+
+
+def class_samples(network: nn.Module, toy: toys.Toy, classes: int, limit: float, seed: int) -> Figure:
+    """What the flow draws for each class beside the truth, every class in its colour."""
+    each = SHOWN // classes
+    drawn = follow(network, each, seed, classes).x
+    truth, more = (toys.by_class(toy, classes, each, seeded(seed + i)) for i in (3, 4))
+    apart, floor = (float(fm.sliced_w2(x, truth).mean()) for x in (drawn, more))
+    titles = [f"drawn · mean sliced W2 to the class {apart:.3f}", f"the truth · another sample is at {floor:.3f}"]
+    labels = torch.arange(classes).repeat_interleave(each).expand(2, -1)
+    both = torch.stack([drawn, truth]).flatten(1, 2)
+    return show.clouds(both, titles, limit=limit, side=4.5, size=3, labels=labels)
+
+
+def class_ways(network: nn.Module, classes: int, limit: float, seed: int) -> Figure:
+    """Where noise goes under each class."""
+    each = 500 // classes
+    ways = follow(network, each, seed, classes).trajectory.flatten(1, 2)
+    return show.trajectories(ways, count=500, limit=limit, side=6, labels=torch.arange(classes).repeat_interleave(each))
 
 
 def velocity(network: nn.Module, limit: float, seed: int) -> Figure:
@@ -210,21 +258,24 @@ def why_paths_bend(flows: dict[str, Learned], toy: toys.Toy, limit: float, seed:
     return show.why_paths_bend(columns, limit=limit)
 
 
-def animation(network: nn.Module, limit: float, seed: int) -> bytes:
-    """The way from noise to the data as a GIF.
+def animation(network: nn.Module, limit: float, seed: int, classes: int | None = None) -> bytes:
+    """The way from noise to the data, of all classes at once if there are, as a GIF.
 
     The noise is a Sobol sequence under the normal quantile function: evenly spread, as a stippler's dots are, which
     the flow, being smooth, keeps.
     """
     even = torch.quasirandom.SobolEngine(2, scramble=True, seed=seed).draw(GIF_POINTS)
-    noise = torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4)).unsqueeze(0)
-    way = fm.sample(network, None, GIF_POINTS, x0=noise, steps=GIF_FRAMES, method="midpoint", trajectory=True)
+    condition = None if classes is None else torch.eye(classes)
+    noise = torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4)).reshape(classes or 1, -1, 2)
+    way = fm.sample(network, condition, noise.shape[1], x0=noise, steps=GIF_FRAMES, method="midpoint", trajectory=True)
     upright = torch.tensor([1.0, -1.0]) * (drawings.EXTENT / limit)
-    return drawings.gif((way.trajectory[:, 0] * upright).numpy(), GIF_SIDE)
+    return drawings.gif((way.trajectory.flatten(1, 2) * upright).numpy(), GIF_SIDE)
 
 
-def follow(network: nn.Module, points: int, seed: int) -> solvers.Solution:
-    return fm.sample(network, None, points, steps=40, method="midpoint", generator=seeded(seed + 5), trajectory=True)
+def follow(network: nn.Module, points: int, seed: int, classes: int | None = None) -> solvers.Solution:
+    """One cloud, or one for each class."""
+    condition, generator = None if classes is None else torch.eye(classes), seeded(seed + 5)
+    return fm.sample(network, condition, points, steps=40, method="midpoint", generator=generator, trajectory=True)
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -29,6 +29,23 @@ def test_emd_is_the_cheapest_bijection():
     assert float(fm.emd(x, y)) == pytest.approx(best, rel=1e-5)
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), n=st.integers(1, 40), dim=st.integers(1, 3), scale=st.sampled_from([0.1, 1.0, 5.0]))
+def test_sinkhorn_emd_comes_from_below_to_the_exact_one(seed, n, dim, scale):
+    x, y = scale * clouds(seed, 2, n, dim), scale * clouds(seed + 1000, 2, n, dim)
+    lacking = fm.emd(x, y) - fm.sinkhorn_emd(x, y, regularization=0.01 * scale, rounds=60)
+    assert bool((lacking > -1e-5 * scale).all()) and bool((lacking < 0.02 * scale).all())
+
+
+def test_sinkhorn_emd_of_large_clouds_of_any_sizes():
+    x = clouds(20, 1, 1500, 2)
+    shift = torch.tensor([0.6, -0.8])
+    assert float(fm.sinkhorn_emd(x, x + shift)) == pytest.approx(1, abs=0.01)
+    few, others = x[:, :300], clouds(21, 1, 300, 2)
+    thrice = few.repeat(1, 3, 1)
+    assert float(fm.sinkhorn_emd(thrice, others)) == pytest.approx(float(fm.emd(few, others)), abs=0.01)
+
+
 def test_sliced_w2_of_a_shift_is_its_length_over_root_two():
     x = clouds(4, 1, 500, 2)
     shift = torch.tensor([3.0, -4.0])
@@ -78,5 +95,7 @@ def test_bad_calls_say_what_is_allowed():
         fm.sliced_w2(x, bad)
     with pytest.raises(ValueError, match="number of points of x and y is"):
         fm.emd(x, x[:, :4])
+    with pytest.raises(ValueError, match="regularization is 0, but must be positive"):
+        fm.sinkhorn_emd(x, x, regularization=0)
     with pytest.raises(ValueError, match=r"shape of distances is \(2, 3\)"):
         fm.retrieval(torch.zeros(2, 3))

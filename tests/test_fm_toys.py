@@ -29,7 +29,26 @@ def test_toys_are_decided_by_the_generator(name):
 def test_checkerboard_keeps_to_its_dark_fields():
     x, label = toys.checkerboard(2000, seeded())
     column, row = ((x + 4) / 2).floor().T
-    assert bool(((column + row) % 2 == 0).all()) and torch.equal(label, (column % 2).long())
+    assert bool(((column + row) % 2 == 0).all()) and torch.equal(label, (2 * column + row.div(2).floor()).long())
+
+
+@pytest.mark.parametrize("name", toys.CLASSES)
+def test_every_class_gets_as_many_points_of_its_own(name):
+    toy, classes = toys.TOYS[name], toys.CLASSES[name]
+    each = toys.by_class(toy, classes, 50, seeded())
+    x, label = toy(4000, seeded(1))
+    assert each.shape == (classes, 50, 2) and int(label.max()) == classes - 1
+    own = torch.stack(
+        [torch.cdist(each, x[label == k].expand(classes, -1, -1)).amin(-1).mean(1) for k in range(classes)]
+    )
+    assert torch.equal(own.argmin(0), torch.arange(classes))
+
+
+def test_a_rare_class_gets_its_points_too():
+    rare = toys.Mixture(torch.tensor([[0.0, 0.0], [9.0, 9.0]]), torch.ones(2), torch.tensor([0.99, 0.01]))
+    assert bool((toys.by_class(rare, 2, 20, seeded())[1] > 3).all())
+    with pytest.raises(ValueError, match="classes is 3, but must be at most the number of the toy's classes, 2"):
+        toys.by_class(toys.moons, 3, 1, seeded())
 
 
 def test_a_picture_is_drawn_upright_where_its_ink_is():

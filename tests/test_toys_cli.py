@@ -10,7 +10,7 @@ from PIL import Image
 import fm
 from flows import cli
 from fm import trajectories
-from fm.toys import TOYS
+from fm.toys import TOYS, by_class
 from tasks import toys
 
 PICTURES = {"samples.png", "trajectories.png", "velocity.png", "density.png", "why-paths-bend.png"}
@@ -68,6 +68,26 @@ def test_a_picture_is_a_density_and_moves_and_the_seed_decides_every_byte(stippl
     assert drawn("by-chance", "--coupling", "independent")["samples.png"] != first["samples.png"]
 
 
+def test_classes_are_learned_and_coloured_by_one_flow(stipple, tmp_path):
+    code, log = stipple("moons", "--classes", "--steps", "2", "--gif", "way.gif")
+    assert code == 0 and "train, classes: 100%" in log and "train, ot" not in log
+    pictures = {"class-samples.png", "class-trajectories.png"}
+    assert set(read(tmp_path / "toys" / "moons")) == pictures and (tmp_path / "way.gif").is_file()
+    for name in pictures:
+        with Image.open(tmp_path / "toys" / "moons" / name) as picture:
+            pixels = np.asarray(picture.convert("RGB")).astype(int)
+        red, cyan = pixels[..., 0] - pixels[..., 2] > 60, pixels[..., 2] - pixels[..., 0] > 60
+        assert red.any() and cyan.any()
+
+
+def test_each_class_is_drawn_under_its_own_condition():
+    network = toys.learn_classes(TOYS["moons"], 2, toys.COUPLINGS["ot"], steps=100, seed=0)
+    drawn = toys.follow(network, 500, 0, 2).x
+    truth = by_class(TOYS["moons"], 2, 500, torch.Generator().manual_seed(0))
+    right, wrong = fm.sliced_w2(drawn, truth), fm.sliced_w2(drawn, truth.flip(0))
+    assert bool((right < 0.3 * wrong).all())
+
+
 def test_dark_gets_the_points_or_light_if_wanted(tmp_path):
     pixels = np.full((30, 40), 250)
     pixels[:, :10] = 5
@@ -103,11 +123,16 @@ def test_flows_come_nearer_to_the_truth_than_noise_and_transport_and_reflow_are_
         (lambda p: str(p / "missing.png"), "missing.png'; the toys are"),
         (lambda p: str(p), "no toy and no picture is called"),
         (lambda p: (p / "torn.png").write_bytes(b"\x89PNG torn") and "torn.png", "torn.png is not a .*picture"),
+        (
+            lambda p: (grey(p / "dark.png", np.eye(9) * 255), "--classes"),
+            "dark.png has no classes; those that have are",
+        ),
         (lambda p: grey(p / "white.png", np.full((9, 9), 255)), "white.png has one even tone.* nothing to draw"),
     ],
 )
 def test_what_cannot_be_drawn_is_named_in_one_line(stipple, tmp_path, make, reason):
-    code, log = stipple(make(tmp_path))
+    words = make(tmp_path)
+    code, log = stipple(*([words] if isinstance(words, str) else words))
     assert code == 1 and log.startswith("stipple: ") and log.count("\n") == 1
     assert re.search(reason, log)
     assert not (tmp_path / "toys").exists()
@@ -119,6 +144,7 @@ def test_what_cannot_be_drawn_is_named_in_one_line(stipple, tmp_path, make, reas
         (["--coupling", "chance"], "no coupling is called 'chance'; there are independent, ot"),
         (["--output", "taken"], "taken"),
         (["--gif", "taken/way.gif"], "taken"),
+        (["--classes", "--output", "taken"], "taken"),
     ],
 )
 def test_a_wrong_option_is_named_before_anything_is_trained(stipple, tmp_path, words, reason):

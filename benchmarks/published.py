@@ -1,0 +1,279 @@
+"""The published 2-D table: ours beside torchcfm beside [SF]²M (Tong et al., arXiv 2307.03672, table 2).
+
+    python -m benchmarks.published
+
+W2 between what is generated and the data, and the normalized path energy (NPE) of the way there, with the paper's data,
+network (3 × 64 SELU on [x, t]), batch, Euler steps and numbers of points. Both libraries train the same network for
+`STEPS` steps, fewer than the paper's 20,000: ours with the defaults of `fm.TrainConfig`, torchcfm with the AdamW of the
+paper. Optimal pairs come from a pool of exact plans of 512 pairs, which each library solves by itself.
+
+Every finished cell is kept in benchmarks/results/published.json, and a run goes on where the last one stopped; delete
+the file to measure anew.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchcfm.conditional_flow_matching import (
+    ConditionalFlowMatcher,
+    SchrodingerBridgeConditionalFlowMatcher,
+    TargetConditionalFlowMatcher,
+)
+from torchcfm.models.models import MLP
+from torchcfm.optimal_transport import OTPlanSampler
+
+import fm
+from fm import couplings, metrics, paths, toys, trajectories
+from fm.training import Batch
+from tasks import files
+
+RESULT = Path(__file__).parent / "results" / "published.json"
+SEEDS, STEPS, BATCH, EULER_STEPS = (42, 43, 44), 5000, 512, 100
+TRAIN, TEST = 10_000, 10_000  # points
+PLANS = 400  # of a batch each, in a pool of optimal pairs
+REFLOWED = 50_000  # pairs that reflow learns from
+SIGMA, BRIDGE_SIGMA = 0.1, 1.0
+PROTOCOL = {"steps": STEPS, "batch": BATCH, "euler_steps": EULER_STEPS, "train": TRAIN, "test": TEST, "plans": PLANS,
+            "reflowed": REFLOWED, "sigma": SIGMA, "bridge_sigma": BRIDGE_SIGMA}  # fmt: skip
+
+Draw = Callable[[int, torch.Generator], Tensor]
+"""n, generator → points [n, 2]"""
+
+
+def normal(n: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(n, 2, generator=generator)
+
+
+def moons(n: int, generator: torch.Generator) -> Tensor:
+    """The paper moves its moons in x alone."""
+    return toys.moons(n, generator).x + torch.tensor([0.0, 1.0])
+
+
+def wide_moons(n: int, generator: torch.Generator) -> Tensor:
+    """Noise .1, standardized over both coordinates at once, ×7."""
+    x = toys.moons(n, generator, noise=0.1).x
+    return (x - x.mean()) / x.std() * 7
+
+
+PAIRS: dict[str, tuple[Draw, Draw]] = {
+    "N→8 gaussians": (normal, lambda n, g: toys.gaussians(8)(n, g).x),
+    "8 gaussians→moons": (lambda n, g: toys.gaussians(8, radius=12.0, std=1.5)(n, g).x, wide_moons),
+    "N→moons": (normal, moons),
+    "N→s-curve": (normal, lambda n, g: toys.s_curve(n, g).x),
+}
+METHODS = ("OT-CFM", "I-CFM", "FM", "bridge", "reflow")
+LIBRARIES = ("ours", "torchcfm")
+PAPER: dict[str, list[tuple[float, float, float, float] | None]] = {  # W2, its std, NPE, its std, in the order of PAIRS
+    "OT-CFM": [(0.303, 0.043, 0.031, 0.027), (0.601, 0.027, 0.015, 0.010), (0.130, 0.016, 0.083, 0.009),
+               (0.144, 0.028, 0.027, 0.012)],
+    "I-CFM": [(0.373, 0.103, 0.202, 0.055), (1.557, 0.407, 2.680, 0.292), (0.178, 0.014, 0.891, 0.120),
+              (0.242, 0.141, 0.856, 0.031)],
+    "FM": [(0.343, 0.058, 0.190, 0.054), None, (0.209, 0.055, 0.762, 0.099), (0.198, 0.037, 0.743, 0.116)],
+    "bridge": [(2.314, 2.112, 1.000, 0.000), None, (0.434, 0.594, 0.995, 0.000), (0.341, 0.468, 0.745, 0.039)],
+    "reflow": [(0.421, 0.071, 0.044, 0.031), (1.525, 0.330, 0.203, 0.090), (0.283, 0.045, 0.130, 0.078),
+               (0.345, 0.079, 0.099, 0.066)],
+}  # fmt: skip
+
+
+class Network(nn.Module):
+    """The paper's network with the call that `fm` makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = MLP(dim=2, time_varying=True)
+
+    def forward(self, x: Tensor, t: Tensor, condition: None = None, keep: None = None) -> Tensor:
+        return self.layers(torch.cat([x, t.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x[..., :1])], dim=-1))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@functools.cache
+def points(pair: str, seed: int, n: int) -> tuple[Tensor, Tensor]:
+    """n points of the source and of the data: [n, 2] both."""
+    generator = seeded(seed)
+    source, data = PAIRS[pair]
+    return source(n, generator), data(n, generator)
+
+
+@functools.cache
+def optimal_pairs(pair: str, seed: int, library: str) -> tuple[Tensor, Tensor]:
+    """The pairs (x0, x1) of `PLANS` minibatch plans, [PLANS · BATCH, 2] both."""
+    generator, (x0, x1) = seeded(seed), points(pair, seed, TRAIN)
+    theirs = OTPlanSampler(method="exact")
+    solved = []
+    for _ in range(PLANS):
+        a, b = (x[torch.randint(TRAIN, (BATCH,), generator=generator)] for x in (x0, x1))
+        solved.append((couplings.exact_ot(a, b, block=None), b) if library == "ours" else theirs.sample_plan(a, b))
+    return tuple(torch.cat(side) for side in zip(*solved, strict=True))
+
+
+def draw_pairs(pair: str, method: str, seed: int, library: str) -> Callable[[torch.Generator], tuple[Tensor, Tensor]]:
+    """Batches of (x0, x1), [BATCH, 2] both: optimal pairs for OT-CFM and the bridge, else independent ones."""
+    if method in ("OT-CFM", "bridge"):
+        paired = optimal_pairs(pair, seed, library)
+    elif method == "reflow":
+        x0 = PAIRS[pair][0](REFLOWED, seeded(seed + 1000))
+        paired = x0, follow(trained(pair, "I-CFM", seed, "ours"), x0).x
+    else:
+        source, x1 = PAIRS[pair][0], points(pair, seed, TRAIN)[1]
+        return lambda g: (source(BATCH, g), x1[torch.randint(TRAIN, (BATCH,), generator=g)])
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        chosen = torch.randint(len(paired[0]), (BATCH,), generator=generator)
+        return paired[0][chosen], paired[1][chosen]
+
+    return draw
+
+
+@functools.cache
+def trained(pair: str, method: str, seed: int, library: str) -> Network:
+    draw = draw_pairs(pair, method, seed, library)
+    torch.manual_seed(seed)
+    if library == "torchcfm":
+        return by_torchcfm(Network(), draw, method, seed)
+    network = copy.deepcopy(trained(pair, "I-CFM", seed, library)) if method == "reflow" else Network()
+    path = {"FM": paths.lipman(SIGMA), "bridge": paths.bridge(BRIDGE_SIGMA), "reflow": paths.linear()}
+    config = fm.TrainConfig(steps=STEPS, times_per_cloud=1, seed=seed, path=path.get(method, paths.linear(SIGMA)))
+
+    def batch(generator: torch.Generator) -> Batch:
+        x0, x1 = draw(generator)
+        return Batch(x1.unsqueeze(1), None, x0.unsqueeze(1))
+
+    return fm.train(network, batch, config).network
+
+
+def by_torchcfm(
+    network: Network, draw: Callable[[torch.Generator], tuple[Tensor, Tensor]], method: str, seed: int
+) -> Network:
+    """The loop of its examples, with the optimizer of the paper."""
+    matcher = {
+        "FM": TargetConditionalFlowMatcher(SIGMA),
+        "bridge": SchrodingerBridgeConditionalFlowMatcher(BRIDGE_SIGMA),
+    }.get(method, ConditionalFlowMatcher(SIGMA))
+    generator, optimizer = seeded(seed), torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-5, fused=True)
+    for _ in range(STEPS):
+        # the base class's method: the pairs are made already
+        t, x, u = ConditionalFlowMatcher.sample_location_and_conditional_flow(matcher, *draw(generator))
+        loss = (network(x, t) - u).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network
+
+
+@torch.no_grad()
+def follow(network: Network, x0: Tensor, *, trajectory: bool = False) -> fm.solvers.Solution:
+    return fm.integrate(network, x0, torch.linspace(0, 1, EULER_STEPS + 1), trajectory=trajectory)
+
+
+@functools.cache
+def distance(pair: str) -> float:
+    """W2 between source and data, which the path energy is compared with."""
+    return metrics.w2(*points(pair, SEEDS[0] + 2000, TEST))
+
+
+def measured(pair: str, method: str, seed: int, library: str) -> dict[str, float]:
+    np.random.seed(seed)  # torchcfm's plans are drawn from NumPy's global generator
+    began = time.process_time()
+    network = trained(pair, method, seed, library)
+    spent = time.process_time() - began
+    x0, x1 = points(pair, seed + 2000, TEST)
+    way = follow(network, x0, trajectory=True)
+    return {
+        "w2": round(metrics.w2(way.x, x1), 4),
+        "npe": round(trajectories.normalized_path_energy(way.trajectory, way.times, distance(pair)), 4),
+        "training_cpu_s": round(spent, 1),
+    }
+
+
+def cells() -> list[tuple[str, str, int, str]]:
+    """Seed by seed, so that it is a table at any time; torchcfm has no reflow, FM starts from noise alone."""
+    return [
+        (pair, method, seed, library)
+        for seed in SEEDS
+        for library in LIBRARIES
+        for pair in PAIRS
+        for method in METHODS
+        if not (method == "FM" and PAIRS[pair][0] is not normal) and (method, library) != ("reflow", "torchcfm")
+    ]
+
+
+def earlier() -> dict[str, dict[str, float]]:
+    if RESULT.is_file() and (kept := json.loads(RESULT.read_text()))["protocol"] == PROTOCOL:
+        return kept["cells"]
+    return {}
+
+
+def summary(done: dict[str, dict[str, float]]) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """pair → method → who → [W2, its std, NPE, its std]."""
+    table: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for column, pair in enumerate(PAIRS):
+        for method in METHODS:
+            row = table.setdefault(pair, {}).setdefault(method, {})
+            for library in LIBRARIES:
+                found = [done[key] for seed in SEEDS if (key := name(pair, method, seed, library)) in done]
+                if found:
+                    row[library] = [
+                        round(f([cell[score] for cell in found]), 3)
+                        for score in ("w2", "npe")
+                        for f in (statistics.fmean, statistics.pstdev)
+                    ]
+            if PAPER[method][column] is not None:
+                row["paper"] = list(PAPER[method][column])
+    return table
+
+
+def name(pair: str, method: str, seed: int, library: str) -> str:
+    return f"{pair} | {method} | {library} | {seed}"
+
+
+def markdown(table: dict[str, dict[str, dict[str, list[float]]]]) -> str:
+    lines = ["| | | W2: ours | torchcfm | paper | NPE: ours | torchcfm | paper |", "|---|---|---|---|---|---|---|---|"]
+    for pair, methods in table.items():
+        for method, row in methods.items():
+            texts = [
+                f"{row[who][i]:.3f} ± {row[who][i + 1]:.3f}" if who in row else "–"
+                for i in (0, 2)
+                for who in (*LIBRARIES, "paper")
+            ]
+            if row.keys() - {"paper"}:
+                lines.append(f"| {pair} | {method} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    done = earlier()
+    for cell in cells():
+        if name(*cell) in done:
+            continue
+        done[name(*cell)] = measured(*cell)
+        print(f"{name(*cell):45}", done[name(*cell)], flush=True)
+        result = {
+            "mean_and_std": summary(done),
+            "cells": done,
+            "w2_source_to_data": {pair: round(distance(pair), 4) for pair in PAIRS if any(pair in key for key in done)},
+            "protocol": PROTOCOL,
+            "machine": {"processor": platform.machine(), "python": platform.python_version()},
+            "versions": {package: version(package) for package in ("torch", "torchcfm", "pot")},
+        }
+        files.write(RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    print(markdown(summary(done)))
+
+
+if __name__ == "__main__":
+    main()
