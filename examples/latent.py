@@ -26,12 +26,12 @@ ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "examples" / "output"
 PROMPT = "Left-facing, laughing expression"
 LATENT = 32
-CLOUDS, POINTS, SEEN = 32, 64, 256  # of a step of the autoencoder: clouds, points to draw and to encode of each
+CLOUDS, POINTS, SEEN = 24, 64, 256  # of a step of the autoencoder: clouds, points to draw and to encode of each
 CONFIG = fm.TrainConfig(
-    steps=1500, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1, condition_dropout=0.0
+    steps=1000, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1, condition_dropout=0.0
 )
-FLOW = {"name": "film", "dim": LATENT, "condition_dim": 512, "width": 128, "embedding": 128, "bandwidth": 0.2}
-VECTORS = 256  # of a step of the flow
+FLOW = {"name": "film", "dim": LATENT, "condition_dim": 512, "embedding": 128, "bandwidth": 0.2}
+VECTORS = 128  # of a step of the flow
 # Each vector has a text of its own: transport pairs noise with latents among those of equal text, along the batch.
 STRICT = partial(couplings.inside_condition, coupling=partial(couplings.exact_ot, block=None))
 FLOW_CONFIG = replace(CONFIG, coupling=partial(couplings.across_batch, coupling=STRICT), condition_dropout=0.1)
@@ -55,7 +55,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
 
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        latents = autoencoder.encode(density.draw(maps, trained, DRAWN, generator))
+        latents = autoencoder.encode(density.draw(maps, trained, SEEN, generator))
     mean, std = latents.mean(0), latents.std(0)
     normal = torch.zeros(len(embeddings), LATENT).index_copy(0, trained, (latents - mean) / std)
 
@@ -77,7 +77,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
     rows = evaluation.spread(held_out, COMPARED)
     truth, again = (density.draw(maps, rows, DRAWN, generator) for _ in range(2))
     with torch.no_grad():
-        codes = autoencoder.encode(again)
+        codes = autoencoder.encode(again[:, :SEEN])
     clouds = {
         "another sample of the frame": again,
         "encoded and decoded": decode(codes),

@@ -25,11 +25,10 @@ from tasks.errors import StippleError
 
 OUTPUT = Path(__file__).parent / "output"
 CONFIG = fm.TrainConfig(
-    steps=1000, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=4, condition_dropout=0.0
+    steps=800, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=4, condition_dropout=0.0
 )
 CLOUDS, POINTS = 16, 128  # of a training step
 DRAWN = 2500
-REACH = 2.4  # how far a solid reaches from the middle
 
 Solid = Callable[[int, torch.Generator], Tensor]
 """n and a generator → points [n, 3] on a surface, z up"""
@@ -97,34 +96,36 @@ SOLIDS: dict[str, Solid] = {
 }
 
 
+def own(path: Path) -> tuple[dict[str, Solid], Tensor, float]:
+    """The cloud in a file, moved to the middle and scaled to the size of the noise; where it was, and how large."""
+    points = torch.from_numpy(clouds.read(path))[:, :3]
+    if points.shape[1] < 3:
+        raise StippleError(f"{path} holds points of {points.shape[1]} coordinates; give a cloud of 3 or more")
+    middle = points.mean(0)
+    scale = float((points - middle).square().mean().sqrt())
+    if scale == 0:
+        raise StippleError(f"{path} holds one place alone; give a cloud with two or more")
+    unit = (points - middle) / scale
+    return {path.stem: lambda n, generator: unit[torch.randint(len(unit), (n,), generator=generator)]}, middle, scale
+
+
 def main(path: Path | None = None, output: Path = OUTPUT) -> None:
-    if path is None:
-        names, condition, middle, scale = list(SOLIDS), torch.eye(len(SOLIDS)), 0.0, 1.0
+    solids, middle, scale = (SOLIDS, torch.zeros(3), 1.0) if path is None else own(path)
+    names, classes = list(solids), torch.eye(len(solids))
 
-        def truth(index: Tensor, n: int, generator: torch.Generator) -> Tensor:
-            return torch.stack([SOLIDS[names[i]](n, generator) for i in index])
-    else:
-        points = torch.from_numpy(clouds.read(path))
-        if points.shape[1] < 3:
-            raise StippleError(f"{path} holds points of {points.shape[1]} coordinates; give a cloud of 3 or more")
-        names, condition, middle = [path.stem], None, points[:, :3].mean(0)
-        scale = float((points[:, :3] - middle).norm(dim=1).quantile(0.99)) / REACH
+    def sample(index: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        return torch.stack([solids[names[i]](n, generator) for i in index])
 
-        def truth(index: Tensor, n: int, generator: torch.Generator) -> Tensor:
-            chosen = torch.randint(len(points), (len(index), n), generator=generator)
-            return (points[chosen, :3] - middle) / scale
-
-    def draw_batch(generator: torch.Generator) -> tuple[Tensor, ...]:
+    def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = torch.randint(len(names), (CLOUDS,), generator=generator)
-        batch = truth(index, POINTS, generator)
-        return (batch,) if condition is None else (batch, condition[index])
+        return sample(index, POINTS, generator), classes[index]
 
     config = {"name": "film", "dim": 3, "condition_dim": len(names), "embedding": 128, "bandwidth": 2.5}
     network = toys.train("in space", fm.build(config), draw_batch, CONFIG)
 
     generator = torch.Generator().manual_seed(0)
-    drawn = fm.sample(network, condition, DRAWN, steps=20, method="midpoint", generator=generator).x
-    true, again = (truth(torch.arange(len(names)), DRAWN, generator) for _ in range(2))
+    drawn = fm.sample(network, classes, DRAWN, steps=20, method="midpoint", generator=generator).x
+    true, again = (sample(torch.arange(len(names)), DRAWN, generator) for _ in range(2))
     scores = [(fm.chamfer(x, true), fm.sliced_w2(x, true)) for x in (drawn, again)]
     for i, name in enumerate(names):
         chamfer, w2, floor, w2_floor = (float(score[i]) for pair in scores for score in pair)

@@ -81,7 +81,8 @@ def test_a_cloud_of_ones_own_comes_back_where_it_was_and_as_large(tiny, tmp_path
     assert (tmp_path / "out" / "own.gif").is_file()
 
 
-def test_a_flat_cloud_is_refused_in_one_line(tiny, tmp_path):
-    clouds.write(tmp_path / "flat.npy", np.zeros((5, 2), dtype=np.float32))
-    with pytest.raises(StippleError, match=r"flat\.npy holds points of 2 coordinates"):
-        three_d.main(tmp_path / "flat.npy", tmp_path)
+@pytest.mark.parametrize(("dim", "reason"), [(2, "holds points of 2 coordinates"), (3, "holds one place alone")])
+def test_a_cloud_that_cannot_be_learned_is_refused_in_one_line(tiny, tmp_path, dim, reason):
+    clouds.write(tmp_path / "x.npy", np.zeros((5, dim), dtype=np.float32))
+    with pytest.raises(StippleError, match=rf"x\.npy {reason}"):
+        three_d.main(tmp_path / "x.npy", tmp_path)
