@@ -28,7 +28,7 @@ PROMPT = "Left-facing, laughing expression"
 LATENT = 32
 CLOUDS, POINTS, SEEN = 24, 64, 256  # of a step of the autoencoder: clouds, points to draw and to encode of each
 CONFIG = fm.TrainConfig(
-    steps=1000, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1, condition_dropout=0.0
+    steps=900, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1, condition_dropout=0.0
 )
 FLOW = {"name": "film", "dim": LATENT, "condition_dim": 512, "embedding": 128, "bandwidth": 0.2}
 VECTORS = 128  # of a step of the flow
@@ -51,7 +51,9 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         return tuple(density.draw(maps, index, n, generator) for n in (POINTS, SEEN))
 
     torch.manual_seed(0)
-    autoencoder = toys.train("autoencoder", Autoencoder(dim=2, latent=LATENT), draw_clouds, CONFIG)
+    autoencoder = toys.train(
+        "autoencoder", Autoencoder(dim=2, latent=LATENT, decoder={"blocks": 4}), draw_clouds, CONFIG
+    )
 
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -25,10 +25,11 @@ from tasks.errors import StippleError
 
 OUTPUT = Path(__file__).parent / "output"
 CONFIG = fm.TrainConfig(
-    steps=800, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=4, condition_dropout=0.0
+    steps=700, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=4, condition_dropout=0.0
 )
 CLOUDS, POINTS = 16, 128  # of a training step
 DRAWN = 2500
+SIZES = {"width": 64, "blocks": 4, "embedding": 128, "bandwidth": 2.5}
 
 Solid = Callable[[int, torch.Generator], Tensor]
 """n and a generator → points [n, 3] on a surface, z up"""
@@ -120,7 +121,7 @@ def main(path: Path | None = None, output: Path = OUTPUT) -> None:
         index = torch.randint(len(names), (CLOUDS,), generator=generator)
         return sample(index, POINTS, generator), classes[index]
 
-    config = {"name": "film", "dim": 3, "condition_dim": len(names), "embedding": 128, "bandwidth": 2.5}
+    config = {"name": "film", "dim": 3, "condition_dim": len(names), **SIZES}
     network = toys.train("in space", fm.build(config), draw_batch, CONFIG)
 
     generator = torch.Generator().manual_seed(0)

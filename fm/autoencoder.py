@@ -65,7 +65,7 @@ class Autoencoder(nn.Module):
         *,
         dim: int = 2,
         latent: int = 32,
-        width: int = 96,
+        width: int = 64,
         frequencies: int = 32,
         bandwidth: float = 3.0,
         decoder: dict[str, Any] | None = None,
