@@ -10,7 +10,7 @@ from fm import couplings
 from fm.autoencoder import Autoencoder
 
 CONFIG = fm.TrainConfig(
-    steps=200, learning_rate=4e-3, hidden_learning_rate=0.02, warmup=10, ema=0.98, times_per_cloud=1,
+    steps=250, learning_rate=4e-3, hidden_learning_rate=0.02, warmup=10, ema=0.98, times_per_cloud=1,
     condition_dropout=0.0,
 )  # fmt: skip
 SMALL = {"dim": 2, "latent": 6, "width": 32, "frequencies": 8, "bandwidth": 1.0}

@@ -172,7 +172,7 @@ def test_clouds_of_any_dimension_are_learned(dim):
         return middles[label, None] + 0.1 * torch.randn(8, 32, dim, generator=generator), torch.eye(2)[label]
 
     sizes = {"name": "film", "dim": dim, "condition_dim": 2, "width": 32, "blocks": 2, "bandwidth": 1.0}
-    config = fm.TrainConfig(steps=100, learning_rate=5e-3, warmup=5, ema=0.9)
+    config = fm.TrainConfig(steps=150, learning_rate=5e-3, warmup=5, ema=0.9)
     network = fm.train(fm.build(sizes), draw_batch, config).network
     drawn = fm.sample(network, torch.eye(2), 100, steps=8, generator=torch.Generator().manual_seed(0)).x
     assert drawn.shape == (2, 100, dim)
