@@ -153,7 +153,7 @@ class Film(Conditioned):
 
     def features(self, x: Tensor) -> Tensor:
         """Each point [B, N, D] by itself: [B, N, width]."""
-        return self.embed_points(torch.cat([x, *_waves(x @ self.frequencies)], dim=-1))
+        return self.embed_points(with_waves(x, x @ self.frequencies))
 
     def modulate(
         self, t: Tensor, condition: Tensor | None, keep: Tensor | None, batch: int
@@ -164,7 +164,7 @@ class Film(Conditioned):
         if condition is not None and keep is not None:
             given = torch.where(keep.unsqueeze(1), given, absent)
         time = t.unsqueeze(1).to(given.dtype)
-        moment = self.embed_time(torch.cat([time, *_waves(time * self.time_frequencies)], dim=-1))
+        moment = self.embed_time(with_waves(time, time * self.time_frequencies))
         cloud = given + moment
         cloud = cloud + self.deepen(cloud)
         hidden = F.silu(self.embed(F.silu(F.layer_norm(cloud, cloud.shape[-1:]))))
@@ -182,5 +182,6 @@ def matrices(*parts: nn.Module) -> list[nn.Parameter]:
     return [layer.weight for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
 
 
-def _waves(phase: Tensor) -> tuple[Tensor, Tensor]:
-    return phase.sin(), phase.cos()
+def with_waves(x: Tensor, phase: Tensor) -> Tensor:
+    """x [..., D] beside the sines and cosines of phase [..., F]: [..., D + 2 F]."""
+    return torch.cat([x, phase.sin(), phase.cos()], dim=-1)

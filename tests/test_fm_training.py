@@ -161,3 +161,19 @@ def test_two_processes_agree_on_the_weights(tmp_path):
     done = subprocess.run([*launch, str(script), str(tmp_path)], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+
+
+@pytest.mark.parametrize("dim", [3, 5])
+def test_clouds_of_any_dimension_are_learned(dim):
+    middles = torch.stack([torch.ones(dim), -torch.ones(dim)])
+
+    def draw_batch(generator):
+        label = torch.randint(2, (8,), generator=generator)
+        return middles[label, None] + 0.1 * torch.randn(8, 32, dim, generator=generator), torch.eye(2)[label]
+
+    sizes = {"name": "film", "dim": dim, "condition_dim": 2, "width": 32, "blocks": 2, "bandwidth": 1.0}
+    config = fm.TrainConfig(steps=150, learning_rate=5e-3, warmup=5, ema=0.9)
+    network = fm.train(fm.build(sizes), draw_batch, config).network
+    drawn = fm.sample(network, torch.eye(2), 100, steps=8, generator=torch.Generator().manual_seed(0)).x
+    assert drawn.shape == (2, 100, dim)
+    assert (drawn.mean(1) - middles).abs().max() < 0.2 and drawn.std(1).max() < 0.5

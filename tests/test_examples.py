@@ -1,0 +1,86 @@
+"""Every example runs from start to end on a small project, and what it writes can be read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from examples import latent, rgb, ten_thousand, three_d
+from tasks import clouds, density, points
+from tasks.errors import StippleError
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Few steps and points for all of them."""
+    few = {"CLOUDS": 4, "POINTS": 16, "SEEN": 8, "VECTORS": 6, "DRAWN": 40, "COMPARED": 3, "SHOWN": 2, "MANY": 70}
+    for module in (latent, rgb, ten_thousand, three_d):
+        for name, value in (few | {"PROMPTS": ["a circle", "a bar"], "PROMPT": "a circle"}).items():
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
+        for name in ("CONFIG", "FLOW_CONFIG"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, replace(getattr(module, name), steps=2))
+
+
+def colors_of(path):
+    with Image.open(path) as picture:
+        return len(picture.convert("RGB").getcolors(1 << 20))
+
+
+def test_portraits_in_colour(tiny, trained, tmp_path, capsys):
+    rgb.main(trained, tmp_path)
+    assert colors_of(tmp_path / "rgb.png") > 20
+    assert clouds.read(tmp_path / "rgb-2.ply").shape == (40, 6)
+    assert "another sample of the frame: Chamfer" in capsys.readouterr().out
+
+
+def test_points_lie_on_what_is_not_background_and_have_its_colour():
+    frame = np.full((points.SIDE, points.SIDE, 3), 255, dtype=np.uint8)
+    frame[128:, :128], frame[128:, 128:] = (200, 0, 0), (0, 0, 200)
+    maps = density.density([points.encode(rgb.cover(frame, np.zeros(frame.shape[:2])))])
+    cloud = rgb.sample(frame[None], maps, torch.tensor([0]), 200)[0]
+    assert (cloud[:, 1] >= 0).all()
+    assert torch.equal(rgb.colors(cloud)[:, 0] > 100, cloud[:, 0] < 0)
+    assert torch.equal(rgb.colors(cloud)[:, 2] > 100, cloud[:, 0] >= 0)
+
+
+def test_ten_thousand_points(tiny, trained, tmp_path, capsys):
+    ten_thousand.main(trained, tmp_path)
+    assert colors_of(tmp_path / "ten-thousand.png") > 2
+    assert "70 points, " in capsys.readouterr().out
+
+
+def test_latents(tiny, trained, tmp_path, capsys):
+    latent.main(trained, tmp_path)
+    assert colors_of(tmp_path / "latent.png") > 2
+    assert "encoded and decoded: Chamfer" in capsys.readouterr().out
+
+
+def test_solids_turn_and_are_written(tiny, tmp_path, capsys):
+    three_d.main(output=tmp_path)
+    with Image.open(tmp_path / "solids.gif") as gif:
+        assert gif.n_frames > 8
+    for name in three_d.SOLIDS:
+        assert np.array_equal(clouds.read(tmp_path / f"{name}.ply"), clouds.read(tmp_path / f"{name}.npy"))
+    assert capsys.readouterr().out.count("Chamfer") == len(three_d.SOLIDS)
+
+
+@pytest.mark.parametrize("name", ["own.ply", "own.npy"])
+def test_a_cloud_of_ones_own_comes_back_where_it_was_and_as_large(tiny, tmp_path, name):
+    own = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)) * 20 + torch.tensor([500.0, 0.0, -100.0])
+    clouds.write(tmp_path / name, own.numpy())
+    three_d.main(tmp_path / name, tmp_path / "out")
+    drawn = clouds.read(tmp_path / "out" / "own.ply")
+    assert np.abs(drawn.mean(0) - own.mean(0).numpy()).max() < 20
+    assert 10 < drawn.std(0).min() < drawn.std(0).max() < 50
+    assert (tmp_path / "out" / "own.gif").is_file()
+
+
+@pytest.mark.parametrize(("dim", "reason"), [(2, "holds points of 2 coordinates"), (3, "holds one place alone")])
+def test_a_cloud_that_cannot_be_learned_is_refused_in_one_line(tiny, tmp_path, dim, reason):
+    clouds.write(tmp_path / "x.npy", np.zeros((5, dim), dtype=np.float32))
+    with pytest.raises(StippleError, match=rf"x\.npy {reason}"):
+        three_d.main(tmp_path / "x.npy", tmp_path)
