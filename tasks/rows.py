@@ -258,7 +258,9 @@ def compute(
             for item, key in zip(chunk, keys, strict=True):
                 outcome = known.get(key) or failed.get(key)
                 if outcome is None:
-                    raise StippleError(f"{stage}: its input changed while it ran; run it again")
+                    raise StippleError(
+                        f"{stage}: its input changed while it ran, or a stored row was damaged; run it again"
+                    )
                 yield item, key, outcome
 
     return Computed(computed, reused, rows)
