@@ -25,7 +25,7 @@ def run(number: int, function: Callable[..., Result], *arguments: Any) -> Result
     with tempfile.TemporaryDirectory() as folder:
         try:
             multiprocessing.spawn(_member, (number, f"file://{folder}/meeting", outcomes, function, arguments), number)
-        except multiprocessing.ProcessException:
+        except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException):
             if outcomes.empty():
                 raise
     outcome = outcomes.get()
