@@ -134,12 +134,13 @@ def test_too_much_in_quarantine_ends_both_doors_before_training(
 ) -> None:
     project = tmp_path / "spoilt"
     shutil.copytree(flow_project, project, symlinks=True)
-    (project / "clips" / "spoilt.mp4").write_bytes(b"")
+    for number in range(7):
+        (project / "clips" / f"spoilt-{number}.mp4").write_bytes(b"")
     model = digests(project)["data/model.safetensors"]
     for command in (["stipple", "run"], ["dvc", "repro"]):
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
         assert done.returncode != 0
-        assert "stipple: 1 of 7 files are in quarantine" in done.stdout + done.stderr
+        assert "stipple: 7 of 13 files are in quarantine" in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
         assert digests(project)["data/model.safetensors"] == model
 
