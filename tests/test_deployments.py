@@ -93,7 +93,8 @@ def stop(process: psutil.Popen) -> list[psutil.Process]:
     family = process.children(recursive=True)
     process.send_signal(signal.SIGINT)
     process.wait(100)
-    return [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+    _, left = psutil.wait_procs(family, timeout=10)  # flows.family looks around once more when the parent has gone
+    return [member for member in left if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_a_deployment_run_completes_and_dvc_has_nothing_to_do(
