@@ -33,7 +33,7 @@ LINES = 0.5  # share of the points along the lines of a frame
 COLOR = 1.5  # a colour channel spans [-COLOR, COLOR], so that it weighs nearly as much as a place
 NETWORK = {"name": "film", "dim": 5, "condition_dim": 512, "bandwidth": 3.0}
 CLOUDS, POINTS = 32, 48  # of a training step
-CONFIG = fm.TrainConfig(steps=1000, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1)
+CONFIG = fm.TrainConfig(steps=2500, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1)
 DRAWN, SIDE, RADIUS = 6000, 320, 1.9
 COMPARED = 16  # held-out frames, for the scores
 
