@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from prefect.states import Completed, State
 from prefect.utilities.annotations import quote
 
 from tasks import record, settings
-from tasks.errors import StippleError
+from tasks.errors import Damaged, StippleError
 
 ROOT = Path()
+log = logging.getLogger("stipple.stages")
 
 MODULES = {
     "frames": "tasks.frames",
@@ -38,7 +41,12 @@ def compute(name: str, map_batches: Callable = map) -> dict[str, Any]:
         raise StippleError(f"there is no stage {name!r}; the stages are {', '.join(MODULES)}")
     options = {} if name in ("dataset", "train", "evaluate", "draw") else {"map_batches": map_batches}
     module = importlib.import_module(MODULES[name])
-    return module.run(settings.load(ROOT), ROOT, previous=record.previous, **options)
+    run = partial(module.run, settings.load(ROOT), ROOT, previous=record.previous, **options)
+    try:
+        return run()
+    except Damaged as damaged:
+        log.warning("%s; %s begins again by itself", damaged, name)
+        return run()
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)

@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from tqdm.auto import tqdm
 
 from tasks.batches import Outcome, attempt
-from tasks.errors import Refused, StippleError
+from tasks.errors import Damaged, Refused, StippleError
 
 Item = TypeVar("Item")
 Previous = Callable[[str], Path | None]
@@ -153,7 +153,7 @@ class RowStore:
             self._db.close()
             aside = _move_aside(self.path)
             self._open()
-            raise StippleError(
+            raise Damaged(
                 f"{self.path} was damaged ({error}) and is now {aside.name}; run again: its rows are in the tables too"
             ) from None
 
@@ -258,9 +258,7 @@ def compute(
             for item, key in zip(chunk, keys, strict=True):
                 outcome = known.get(key) or failed.get(key)
                 if outcome is None:
-                    raise StippleError(
-                        f"{stage}: its input changed while it ran, or a stored row was damaged; run it again"
-                    )
+                    raise Damaged(f"{stage}: its input changed while it ran, or a stored row was damaged; run it again")
                 yield item, key, outcome
 
     return Computed(computed, reused, rows)
