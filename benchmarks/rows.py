@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks import files
 from tasks.batches import Outcome
 from tasks.rows import STORE, RowStore, chunks, key, no_previous
 from tasks.stages import fill_table
@@ -138,7 +139,7 @@ def main() -> None:
     for count, (kind, size) in product(COUNTS, zip(stores, SIZES.values(), strict=True)):
         with tempfile.TemporaryDirectory() as folder:
             stores[kind][f"{count} rows"] = child("store", count, folder, size)
-        RESULT.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        files.write(RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

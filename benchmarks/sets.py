@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
@@ -53,17 +52,6 @@ def compared(generated: Tensor, reference: Tensor) -> dict[str, float]:
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(sum(row[name] for row in rows) / len(rows), 4) for name in rows[0]}
-
-
-@plots.png
-def picture(rows: dict[str, Tensor]) -> Figure:
-    """Clouds of one prompt, a row for each of who made them."""
-    figure = Figure(figsize=(1.5 * SHOWN, 1.6 * len(rows)), layout="constrained")
-    for row, (name, clouds) in zip(figure.subplots(len(rows), SHOWN), rows.items(), strict=True):
-        row[0].set_ylabel(name, fontsize=9)
-        for axes, cloud in zip(row, clouds, strict=True):
-            plots.show_cloud(axes, cloud)
-    return figure
 
 
 def main() -> None:
@@ -106,7 +94,7 @@ def main() -> None:
         "versions": {"torch": version("torch")},
     }
     files.write(RESULTS / "sets.json", json.dumps(result, indent=2) + "\n")
-    files.write(RESULTS / "sets.png", picture(shown))
+    files.write(RESULTS / "sets.png", plots.cloud_rows(shown))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial
@@ -41,17 +40,6 @@ def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
     config = replace(training.config_of(recipe, 0), steps=STEPS, condition_dropout=0.0)
     with tqdm(total=STEPS, desc=label, unit="step") as bar:
         return train(copy.deepcopy(teacher), draw, config, on_step=training.shown_on(bar)).network
-
-
-@plots.png
-def picture(rows: dict[str, Tensor]) -> Figure:
-    """Held-out frames, a row for each of who drew them."""
-    figure = Figure(figsize=(1.5 * SHOWN, 1.55 * len(rows)), layout="constrained")
-    for row, (name, clouds) in zip(figure.subplots(len(rows), SHOWN), rows.items(), strict=True):
-        row[0].set_ylabel(name, fontsize=8)
-        for axes, cloud in zip(row, clouds, strict=True):
-            plots.show_cloud(axes, cloud)
-    return figure
 
 
 def main() -> None:
@@ -95,7 +83,7 @@ def main() -> None:
     }
     few = evaluation.spread(torch.arange(FRAMES), SHOWN)
     files.write(RESULTS / "students.json", json.dumps(result, indent=2) + "\n")
-    files.write(RESULTS / "students.png", picture({name: x[few] for name, x in clouds.items()}))
+    files.write(RESULTS / "students.png", plots.cloud_rows({name: x[few] for name, x in clouds.items()}))
 
 
 if __name__ == "__main__":

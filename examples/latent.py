@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 import fm
@@ -99,18 +98,8 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         "one short text": decode(write(text.expand(len(few), -1))),
         "between two latents": decode((1 - share) * codes[few[0]] + share * codes[few[-1]]),
     }
-    files.write(output / "latent.png", picture(shown))
+    files.write(output / "latent.png", plots.cloud_rows(shown))
     print(output / "latent.png")
-
-
-@plots.png
-def picture(rows: dict[str, Tensor]) -> Figure:
-    figure = Figure(figsize=(1.5 * SHOWN, 1.55 * len(rows)), layout="constrained")
-    for row, (name, clouds) in zip(figure.subplots(len(rows), SHOWN, squeeze=False), rows.items(), strict=True):
-        row[0].set_ylabel(name, fontsize=9)
-        for axes, cloud in zip(row, clouds, strict=True):
-            plots.show_cloud(axes, cloud)
-    return figure
 
 
 if __name__ == "__main__":

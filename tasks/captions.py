@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 
 from tasks import checkpoints, models, settings, tables
 from tasks.errors import Refused
-from tasks.rows import MapBatches, Previous, key, no_previous
-from tasks.stages import fill_table
+from tasks.rows import MapBatches, Previous, no_previous
+from tasks.stages import fill_table, items_of_frames
 from tasks.tables import Row
 
 VERSION = 1
@@ -79,16 +79,15 @@ def run(
 def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
     """A row per frame: where it stands in its table, and the key of its caption."""
     captioner = settings.profile.captioner
-    common = {
-        "stage": "captions",
-        "version": VERSION,
-        "model": checkpoints.identity(captioner, root),
-        "prompt": settings.params.captions.prompt,
-        "image_side": captioner.image_side,
-        "max_new_tokens": captioner.max_new_tokens,
-    }
-    for number, frame in enumerate(tables.read(root / "data/frames.parquet", ["frame_id", "source", "sha256"], 4096)):
-        yield frame | {"number": number, "row_key": key(frame=frame["sha256"], **common)}
+    return items_of_frames(
+        root,
+        stage="captions",
+        version=VERSION,
+        model=checkpoints.identity(captioner, root),
+        prompt=settings.params.captions.prompt,
+        image_side=captioner.image_side,
+        max_new_tokens=captioner.max_new_tokens,
+    )
 
 
 def caption(encoded: list[bytes], *, checkpoint: settings.Captioner, prompt: str, root: Path) -> list[bytes | Refused]:

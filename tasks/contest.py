@@ -84,14 +84,13 @@ def measure(
     digest = rows.key(**{name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in models.items()})
     seed = int(digest[:12], 16)
     contenders = {name: _drawer(generation.load(path), settings, root, data, frames) for name, path in models.items()}
-    pool = data["point_clouds"][dataset.rows_of(data, dataset.TRAIN)].flatten(0, 1)
     texts = [data["summaries"][i] for i in frames]
     totals: dict[str, dict[str, np.ndarray]] = {}
     draws = settings.params.promote.draws
     for number in range(draws):
         generator = torch.Generator().manual_seed(seed + number)
         truth, again = (density.draw(data["density"], frames, data["num_points"], generator) for _ in range(2))
-        mean_cloud = pool[torch.randint(len(pool), truth.shape[:2], generator=generator)]
+        mean_cloud = evaluation.mean_clouds(data, truth.shape[:2], generator)
         clouds = {name: draw(seed + number) for name, draw in contenders.items()}
         for name, x in {**clouds, "floor": again, MEAN_CLOUD: mean_cloud}.items():
             for metric, values in scored(x, truth, texts).items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,7 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
 
     generator = torch.Generator().manual_seed(seed)
     truth, again = (density.draw(data["density"], rows, points, generator) for _ in range(2))
-    pool = data["point_clouds"][trained].flatten(0, 1)
-    mean_cloud = pool[torch.randint(len(pool), truth.shape[:2], generator=generator)]
+    mean_cloud = mean_clouds(data, truth.shape[:2], generator)
 
     def drawn(network: nn.Module, steps: int, guidance: float, few: slice = slice(None)) -> Tensor:
         return sampled(network, conditions[few], points, steps=steps, guidance=guidance, seed=seed)
@@ -115,6 +115,13 @@ def sampled(network: nn.Module, conditions: Tensor, points: int, *, steps: int, 
     return torch.cat(
         [solvers.sample(network, c, points, steps=steps, guidance=guidance, x0=x0).x.cpu() for c, x0 in parts]
     )
+
+
+def mean_clouds(data: dict[str, Any], shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Points drawn from all training frames, whatever the text: [*shape, 2]."""
+    rows, points = dataset.rows_of(data, dataset.TRAIN), data["num_points"]
+    chosen = torch.randint(len(rows) * points, shape, generator=generator)
+    return data["point_clouds"][rows[chosen // points], chosen % points]
 
 
 def spread(rows: Tensor, most: int) -> Tensor:

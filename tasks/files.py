@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 from tasks.tables import replacing
@@ -12,6 +13,12 @@ def write(path: Path, content: bytes | str) -> None:
     """Put `content` in `path`'s place."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to the first free `<name>.damaged-<n>` beside it, and return that."""
+    aside = next(p for n in count(1) if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists())
+    return path.rename(aside)
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes | str]) -> None:

@@ -65,6 +65,18 @@ def show_cloud(axes: Axes, points: Tensor | np.ndarray, color: str = INK) -> Non
 
 
 @png
+def cloud_rows(rows: dict[str, Tensor]) -> Figure:
+    """Clouds [k, N, 2] side by side, a row for each name."""
+    columns = len(next(iter(rows.values())))
+    figure = Figure(figsize=(1.5 * columns, 1.6 * len(rows)), layout="constrained")
+    for panels, (name, clouds) in zip(figure.subplots(len(rows), columns, squeeze=False), rows.items(), strict=True):
+        panels[0].set_ylabel(name, fontsize=8)
+        for axes, cloud in zip(panels, clouds, strict=True):
+            show_cloud(axes, cloud)
+    return figure
+
+
+@png
 def gallery(panels: Sequence[Panel]) -> Figure:
     """Held-out frames, their points, and what the model draws from their text alone."""
     figure = Figure(figsize=(1.95 * len(panels) + 0.5, 7.6))

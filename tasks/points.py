@@ -18,11 +18,11 @@ from PIL import Image
 from scipy import fft
 from scipy.ndimage import black_tophat, gaussian_filter, uniform_filter
 
-from tasks import density, rows, tables
+from tasks import density, tables
 from tasks.errors import Refused
 from tasks.rows import MapBatches, Previous, no_previous
 from tasks.settings import Settings
-from tasks.stages import fill_table
+from tasks.stages import fill_table, items_of_frames
 from tasks.tables import Row
 
 VERSION = 1
@@ -70,8 +70,7 @@ def items(settings: Settings, root: Path) -> Iterator[Row]:
     """A row per frame: where it stands in its table, and the key of its points."""
     params = settings.params
     common = {"stage": "points", "version": VERSION, "seed": params.seed, **params.points.model_dump()}
-    for number, frame in enumerate(tables.read(root / "data/frames.parquet", ["frame_id", "source", "sha256"], 4096)):
-        yield frame | {"number": number, "row_key": rows.key(frame=frame["sha256"], **common)}
+    return items_of_frames(root, **common)
 
 
 def place(pictures: list[tuple[str, bytes]], *, weighting: str, num_points: int, seed: int) -> list[bytes | Refused]:

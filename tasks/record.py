@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from itertools import count
 from pathlib import Path
 
 from dvc.dependency.base import DependencyDoesNotExistError
@@ -29,7 +28,7 @@ from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile.hash_info import HashInfo
 
-from tasks import rows
+from tasks import files, rows
 from tasks.errors import StippleError
 
 logging.getLogger("dvc").setLevel(logging.WARNING)
@@ -222,9 +221,7 @@ def _mend(repo: Repo) -> None:
     with repo.lock, make_lock(str(Path(repo.tmp_dir, RWLOCK_LOCK)), tmp_dir=repo.tmp_dir, wait=True):
         for path in (Path("dvc.lock"), Path(repo.tmp_dir, RWLOCK_FILE)):
             if not whole(path):
-                aside = next(p for n in count(1) if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists())
-                path.rename(aside)
-                log.warning("%s was damaged and is now %s", path.name, aside.name)
+                log.warning("%s was damaged and is now %s", path.name, files.set_aside(path).name)
         for entry in Path(repo.stage_cache.cache_dir).glob("*/*"):
             for draft in entry.glob("*.tmp"):
                 draft.unlink()

@@ -16,12 +16,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
+from tasks import files
 from tasks.batches import Outcome, attempt
 from tasks.errors import Damaged, Refused, StippleError
 
@@ -168,8 +169,7 @@ def _whole(sealed: bytes) -> bool:
 
 
 def _move_aside(path: Path) -> Path:
-    aside = next(p for n in count(1) if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists())
-    path.rename(aside)
+    aside = files.set_aside(path)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     return aside

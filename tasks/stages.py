@@ -82,6 +82,12 @@ def fill_table(
     }
 
 
+def items_of_frames(root: Path, **common: Any) -> Iterator[Row]:
+    """A row per frame: where it stands in its table, and the key of what a stage makes of it, given `common`."""
+    for number, frame in enumerate(tables.read(root / "data/frames.parquet", ["frame_id", "source", "sha256"], 4096)):
+        yield frame | {"number": number, "row_key": rows.key(frame=frame["sha256"], **common)}
+
+
 def from_tables(
     stage: str,
     root: Path,
