@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from fm import checkpoints, couplings, paths, times
 from fm.checks import one_of, require
+from fm.muon import Muon
 
 
 class Batch(NamedTuple):
@@ -202,9 +203,7 @@ def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.O
     ]
     if hidden:
         muon = {"params": hidden, "peak": config.hidden_learning_rate}
-        optimizers.append(
-            torch.optim.Muon([muon], lr=muon["peak"], weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
-        )
+        optimizers.append(Muon([muon], lr=muon["peak"], weight_decay=config.weight_decay))
     return optimizers
 
 
