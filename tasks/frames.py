@@ -1,9 +1,9 @@
 """Stage `frames`: the kept frames of every video and picture in the input folder, in `data/frames.parquet`.
 
 A file whose content was decoded before is not decoded again: its rows come from the earlier table. New files are
-decoded in batches, each into a small table under `.stipple/frames`, where they stay until the next run: it needs them
-if this one is killed, be it between its end and DVC's record. The stage's table is put together from both, in the order
-of names, with one row group in memory.
+decoded in batches, a few files at once, each batch into a small table under `.stipple/frames`. The tables stay there
+until the next run: it needs them if this one is killed, be it between its end and DVC's record. The stage's table is
+put together from both, in the order of names, with one row group in memory.
 """
 
 from __future__ import annotations
@@ -207,8 +207,9 @@ def decode_source(
 
 
 def jpeg(image: Image.Image) -> bytes:
-    """Lossless costs five times the bytes; full chroma and quality 95 leave no ringing for the points to follow."""
+    """`image` as it is stored."""
     buffer = BytesIO()
+    # Lossless costs five times the bytes; full chroma and quality 95 leave no ringing for the points to follow.
     image.save(buffer, "jpeg", quality=95, subsampling="4:4:4")
     return buffer.getvalue()
 
