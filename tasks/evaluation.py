@@ -31,7 +31,7 @@ FRAMES = 32  # held-out frames that are drawn, evenly spaced over all
 EMD_FRAMES, EMD_POINTS = 16, 512  # the exact assignment grows with the cube of the points
 FEW_STEPS, FEW_STEPS_FRAMES = (1, 2, 4, 8, 16, 32), 12
 GALLERY = 7
-CLOUDS = 16  # drawn at once
+CLOUDS = 8  # drawn at once
 
 Clouds = dict[str, Tensor]
 """who drew them → [F, N, 2]"""

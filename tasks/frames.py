@@ -1,19 +1,22 @@
 """Stage `frames`: the kept frames of every video and picture in the input folder, in `data/frames.parquet`.
 
 A file whose content was decoded before is not decoded again: its rows come from the earlier table. New files are
-decoded in batches, each into a small table under `.stipple/frames`, where they stay until the next run: it needs them
-if this one is killed, be it between its end and DVC's record. The stage's table is put together from both, in the order
-of names, with one row group in memory.
+decoded in batches, a few files at once, each batch into a small table under `.stipple/frames`. The tables stay there
+until the next run: it needs them if this one is killed, be it between its end and DVC's record. The stage's table is
+put together from both, in the order of names, with one row group in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,9 @@ from tasks.tables import Row
 VERSION = 1
 TABLE = Path("data/frames.parquet")
 DECODED = Path(".stipple/frames")
-BATCH_FILES, BATCH_BYTES = 32, 64 << 20
+BATCH_FILES, BATCH_BYTES = 64, 64 << 20
+WORKERS = min(4, os.cpu_count() or 1)  # sources that are decoded at once
+AHEAD = 16  # rows of one source that wait to be written
 DECODED_SCHEMA = tables.SCHEMAS["frames"].append(pa.field("reason", pa.string()))
 
 log = logging.getLogger("stipple.frames")
@@ -154,8 +159,27 @@ def _batches(sources: list[Source]) -> Iterator[list[Source]]:
 def decode(batch: tuple[str, list[Source]], params: dict[str, Any]) -> int:
     """Decode a batch of sources into the table it names: frames, and `reason` rows where a source breaks off."""
     part, sources = batch
-    tables.write(Path(part), DECODED_SCHEMA, (row for source in sources for row in decode_source(source, **params)))
+    tables.write(Path(part), DECODED_SCHEMA, abreast(decode_source(source, **params) for source in sources))
     return len(sources)
+
+
+def abreast(streams: Iterable[Iterator[Row]]) -> Iterator[Row]:
+    """The rows of all `streams`, one stream after the other, while threads walk the next ones `AHEAD` rows far."""
+    streams = iter(streams)
+    with ThreadPoolExecutor(WORKERS) as pool:
+
+        def walk(stream: Iterator[Row]) -> tuple[Iterator[Row], Future[list[Row]]]:
+            return stream, pool.submit(lambda: list(islice(stream, AHEAD)))
+
+        walked = deque(map(walk, islice(streams, 2 * WORKERS)))
+        while walked:
+            stream, future = walked.popleft()
+            few = future.result()
+            if len(few) == AHEAD:
+                walked.appendleft(walk(stream))
+            else:
+                walked.extend(map(walk, islice(streams, 1)))
+            yield from few
 
 
 def decode_source(
@@ -182,17 +206,23 @@ def decode_source(
         yield last
 
 
-def _row(source: Source, picture: media.Picture) -> Row:
+def jpeg(image: Image.Image) -> bytes:
+    """`image` as it is stored."""
     buffer = BytesIO()
     # Lossless costs five times the bytes; full chroma and quality 95 leave no ringing for the points to follow.
-    picture.image.save(buffer, "jpeg", quality=95, subsampling="4:4:4")
+    image.save(buffer, "jpeg", quality=95, subsampling="4:4:4")
+    return buffer.getvalue()
+
+
+def _row(source: Source, picture: media.Picture) -> Row:
+    content = jpeg(picture.image)
     return {
-        **_identity(source.name, picture.index, buffer.getvalue()),
+        **_identity(source.name, picture.index, content),
         "frame_index": picture.index,
         "timestamp_s": picture.timestamp_s,
         "width": picture.image.width,
         "height": picture.image.height,
-        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "sha256": hashlib.sha256(content).hexdigest(),
         "row_key": source.key,
     }
 

@@ -23,6 +23,7 @@ STILLS = {".jpg", ".jpeg", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".t
 CONTAINERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv"  # a playlist in disguise must not open other files
 UNSUPPORTED = {".heic", ".heif"}
 MEDIA = VIDEOS | STILLS | UNSUPPORTED
+SMALL = 4 << 20  # bytes of a video that one thread decodes; the other cores have the next files meanwhile
 MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs: 1 GiB as 16-bit RGB
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size decides
@@ -71,7 +72,7 @@ def _video(path: Path, every: int, max_side: int) -> Iterator[Picture]:
         if not streams:
             raise Refused("has no video stream (sound only)" if container.streams.audio else "has no video stream")
         stream = streams[0]
-        stream.thread_type = "AUTO"
+        stream.thread_type = "AUTO" if path.stat().st_size > SMALL else "NONE"
         _check_size(stream.codec_context.width, stream.codec_context.height)
         pixel_aspect = float(stream.sample_aspect_ratio or 1)
         scaler = VideoReformatter()  # keeps its tables from frame to frame, where `frame.reformat` makes them anew

@@ -7,7 +7,9 @@ and stroke, and the dark of small features. `threshold` is the original recipe: 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -75,17 +77,19 @@ def items(settings: Settings, root: Path) -> Iterator[Row]:
 
 def place(pictures: list[tuple[str, bytes]], *, weighting: str, num_points: int, seed: int) -> list[bytes | Refused]:
     """Weight map and points of each picture, given with the sha256 that seeds its sample."""
-    placed: list[bytes | Refused] = []
-    for digest, picture in pictures:
+
+    def placed(picture: tuple[str, bytes]) -> bytes | Refused:
+        digest, encoded = picture
         try:
-            png = encode(weigh(decode(picture), weighting))
+            png = encode(weigh(decode(encoded), weighting))
         except Refused as refused:
-            placed.append(refused)
-            continue
+            return refused
         generator = torch.Generator().manual_seed((int(digest[:15], 16) + seed) % 2**63)
         points = density.draw(density.density([png]), torch.tensor([0]), num_points, generator)[0]
-        placed.append(_pack(png, points.numpy()))
-    return placed
+        return _pack(png, points.numpy())
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(placed, pictures))
 
 
 def _pack(png: bytes, points: np.ndarray) -> bytes:

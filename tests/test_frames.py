@@ -56,6 +56,25 @@ def test_frame_ids_do_not_change_when_clips_are_added_and_old_clips_are_not_deco
     assert list(after) == sorted(after) and before.items() <= after.items()
 
 
+def test_how_many_files_are_decoded_at_once_changes_nothing(tmp_path, monkeypatch):
+    for name, count in zip("abde", (40, 3, 12, 1), strict=True):
+        video(tmp_path / "clips" / f"{name}.mp4", count, first=count)
+    whole = video(tmp_path / "c.mp4", 60, options={"movflags": "faststart"}, codec="mpeg4").read_bytes()
+    (tmp_path / "clips" / "c.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    written = set()
+    for workers, ahead, small in ((1, 16, 0), (2, 1, 1 << 20), (4, 3, 0), (3, 2, 1 << 20)):
+        monkeypatch.setattr(frames, "WORKERS", workers)
+        monkeypatch.setattr(frames, "AHEAD", ahead)
+        monkeypatch.setattr(media, "SMALL", small)
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        shutil.rmtree(tmp_path / ".stipple", ignore_errors=True)
+        run(tmp_path, every=1)
+        written.add((tmp_path / "data" / "frames.parquet").read_bytes())
+    assert len(written) == 1
+    ids = [row["frame_id"] for row in rows(tmp_path)]
+    assert ids == sorted(ids) and 66 < len(ids) < 116
+
+
 def test_reuse_gives_the_same_bytes_as_computing_afresh(tmp_path):
     for name in "abc":
         video(tmp_path / "clips" / f"{name}.mp4", 20, first=ord(name))
