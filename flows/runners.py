@@ -1,7 +1,7 @@
 """Where batches are computed: in the flow's own thread, in threads beside it, or by the workers of a cluster.
 
 `STIPPLE_RUNNER` says it: nothing, `threads`, `dask` or `ray` for two workers on this machine, or the address of a Dask
-or Ray cluster. It is no setting of params.yaml, because the rows are the same wherever they are computed. Rows travel
+cluster. It is no setting of params.yaml, because the rows are the same wherever they are computed. Rows travel
 as data: a worker of a cluster reads checkpoints, writes nothing, and reports to the server of the flow run.
 """
 
@@ -20,7 +20,6 @@ from tasks.errors import StippleError
 VARIABLE = "STIPPLE_RUNNER"
 NEEDS_THE_DISK = {"frames"}  # it reads the clips, and writes what it decodes of them
 CLUSTERS = {"dask": "DaskTaskRunner", "ray": "RayTaskRunner"}
-SCHEMES = {"tcp": "dask", "tls": "dask", "ray": "ray"}
 LOCAL = {
     "dask": {"cluster_kwargs": {"n_workers": 2, "threads_per_worker": 1, "security": True}},  # of TLS, made for the run
     "ray": {"init_kwargs": {"num_cpus": 2, "include_dashboard": False}},
@@ -44,9 +43,9 @@ def task_runner() -> TaskRunner:
     where = chosen()
     if where in (None, "threads"):
         return ThreadPoolTaskRunner(max_workers=os.cpu_count())
-    kind = where if where in CLUSTERS else SCHEMES.get(where.partition("://")[0])
-    if kind is None:
-        raise StippleError(f"{VARIABLE} is {where!r}, but must be threads, dask, ray, tcp://…, tls://… or ray://…")
+    kind = "dask" if where.startswith(("tcp://", "tls://")) else where
+    if kind not in CLUSTERS:
+        raise StippleError(f"{VARIABLE} is {where!r}, but must be threads, dask, ray, tcp://… or tls://…")
     if where == "ray":
         os.environ |= LOOPBACK
     try:
