@@ -1,5 +1,5 @@
 # make run: the main job, end to end · make test: everything the project promises
-.PHONY: run test bench demo-models demo-clips lint
+.PHONY: run test clusters bench demo-models demo-clips lint
 export DVC_NO_ANALYTICS = 1
 BIN = .venv/bin
 
@@ -9,6 +9,9 @@ run: .venv/ready
 test: .venv/ready-test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+clusters: .venv/ready-clusters  # what `make test` skips: the runners that need Dask and Ray
+	$(BIN)/python -m pytest tests/test_runners.py
 
 lint: .venv/ready-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -31,4 +34,8 @@ demo-models: .venv/ready
 .venv/ready-test: .venv/ready requirements-test.txt
 	$(BIN)/pip install -r requirements-test.txt
 	$(BIN)/pip install --no-deps torchcfm==1.0.7  # the peer that tests and benchmarks compare with; its own deps are not needed
+	touch $@
+
+.venv/ready-clusters: .venv/ready-test requirements-clusters.txt
+	$(BIN)/pip install -r requirements-clusters.txt
 	touch $@

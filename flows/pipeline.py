@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from flows import runners
 from flows.stages import ROOT, stage
 from tasks import lock
 
@@ -20,7 +21,7 @@ def alone() -> AbstractContextManager[None]:
     return lock.alone(ROOT, f"flow run {flow_run.name}", on_wait=get_run_logger().info)
 
 
-@flow
+@flow(task_runner=runners.task_runner())
 def dataset() -> None:
     """Clips in, training data out."""
     with alone():

@@ -1,5 +1,6 @@
 """The training loop: it learns, it goes on to the same bytes, it stops on NaN and says where."""
 
+import json
 import os
 import subprocess
 import sys
@@ -154,13 +155,19 @@ def test_bad_settings_say_what_is_allowed():
         fm.train(fm.build(SMALL), discs, replace(CONFIG, times_per_cloud=5))
 
 
-def test_two_processes_agree_on_the_weights(tmp_path):
+def test_two_launched_processes_agree_and_go_on_to_the_same_bytes_after_sigkill(tmp_path):
     script = Path(__file__).with_name("fm_two_processes.py")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run([*launch, str(script), str(tmp_path)], capture_output=True, text=True, env=env)
+    processes = ["--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *processes, str(script)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo"}
+    killed = subprocess.run([*launch, str(tmp_path), "kill"], capture_output=True, text=True, env=env)
+    assert killed.returncode != 0 and "Signal 9 (SIGKILL)" in killed.stderr
+    done = subprocess.run([*launch, str(tmp_path)], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+    first, second = (json.loads((tmp_path / process).read_text()) for process in "01")
+    assert first == second
+    assert [first["whole"][0], first["cut"][0]] == [6, 3]
+    assert first["cut"][1] == first["whole"][1]
 
 
 @pytest.mark.parametrize("dim", [3, 5])

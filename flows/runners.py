@@ -1,0 +1,60 @@
+"""Where batches are computed: in the flow's own thread, in threads beside it, or by the workers of a cluster.
+
+`STIPPLE_RUNNER` says it: nothing, `threads`, `dask` or `ray` for two workers on this machine, or the address of a Dask
+cluster. It is no setting of params.yaml, because the rows are the same wherever they are computed. Rows travel
+as data: a worker of a cluster reads checkpoints, writes nothing, and reports to the server of the flow run.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from importlib import import_module
+
+from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from tasks.errors import StippleError
+
+VARIABLE = "STIPPLE_RUNNER"
+NEEDS_THE_DISK = {"frames"}  # it reads the clips, and writes what it decodes of them
+CLUSTERS = {"dask": "DaskTaskRunner", "ray": "RayTaskRunner"}
+LOCAL = {
+    "dask": {"cluster_kwargs": {"n_workers": 2, "threads_per_worker": 1, "security": True}},  # of TLS, made for the run
+    "ray": {"init_kwargs": {"num_cpus": 2, "include_dashboard": False}},
+}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""What keeps a local Ray on 127.0.0.1: it takes that address where clusters of several machines are switched off."""
+
+
+def chosen() -> str | None:
+    """What `STIPPLE_RUNNER` says; None for the flow's own thread."""
+    return os.environ.get(VARIABLE) or None
+
+
+def takes(stage: str) -> bool:
+    """Whether the batches of `stage` go to the task runner."""
+    return chosen() == "threads" or (chosen() is not None and stage not in NEEDS_THE_DISK)
+
+
+def task_runner() -> TaskRunner:
+    """Prefect's task runner for what is chosen."""
+    where = chosen()
+    if where in (None, "threads"):
+        return ThreadPoolTaskRunner(max_workers=os.cpu_count())
+    kind = "dask" if where.startswith(("tcp://", "tls://")) else where
+    if kind not in CLUSTERS:
+        raise StippleError(f"{VARIABLE} is {where!r}, but must be threads, dask, ray, tcp://… or tls://…")
+    if where == "ray":
+        os.environ |= LOOPBACK
+    try:
+        runner = getattr(import_module(f"prefect_{kind}"), CLUSTERS[kind])
+    except ModuleNotFoundError:
+        raise StippleError(f"{VARIABLE} is {where!r}: run `pip install -e '.[{kind}]'` first") from None
+    return runner(**LOCAL[kind]) if where in LOCAL else runner(address=where)
+
+
+def reporting_here() -> AbstractContextManager:
+    """Have what is submitted inside report to the flow run's server; else each worker would start a temporary one."""
+    return temporary_settings({PREFECT_API_URL: str(FlowRunContext.get().client.api_url)})
