@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from flows.parameters import UNCHANGED, DatasetChanges, TrainingChanges
 from flows.stages import ROOT, stage
 from tasks import lock
 
@@ -21,17 +22,19 @@ def alone() -> AbstractContextManager[None]:
 
 
 @flow
-def dataset() -> None:
+def dataset(changes: DatasetChanges = UNCHANGED) -> None:
     """Clips in, training data out."""
     with alone():
+        changes.apply()
         for name in DATASET:
             stage(name)
 
 
 @flow
-def training() -> None:
+def training(changes: TrainingChanges = UNCHANGED) -> None:
     """Train the model on the data set, measure it on held-out clips, and draw the prompts with it."""
     with alone():
+        changes.apply()
         for name in TRAINING:
             stage(name)
 

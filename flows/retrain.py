@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from flows.parameters import UNCHANGED, RetrainChanges
 from flows.pipeline import alone, dataset, training
 from tasks import contest, record, settings, start
 from tasks.errors import StippleError
@@ -18,12 +19,13 @@ ROOT = Path()
 
 
 @flow
-def retrain() -> str:
+def retrain(changes: RetrainChanges = UNCHANGED) -> str:
     """Build the data set; where it or the recipe is new, train a challenger and promote it if it is better.
 
     The champion changes in one last step. Whatever fails before leaves it as it was.
     """
     with alone():
+        changes.apply()
         rules = settings.load(ROOT)
         dataset()
         if reason := contest.nothing_new(rules, ROOT, record.question("train")):
