@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 
 from prefect import flow
@@ -11,9 +12,21 @@ from prefect.runtime import flow_run
 from flows.parameters import UNCHANGED, DatasetChanges, TrainingChanges
 from flows.stages import ROOT, stage
 from tasks import lock
+from tasks.errors import StippleError
 
 DATASET = ("frames", "points", "captions", "summaries", "embeddings", "dataset")
 TRAINING = ("train", "evaluate", "draw")
+
+
+def _one_line(log: logging.LogRecord) -> bool:
+    """No traceback where the message already names the cause and the remedy."""
+    if log.exc_info and isinstance(log.exc_info[1], StippleError):
+        log.exc_info = None
+    return True
+
+
+for source in ("flow_runs", "task_runs", "engine"):
+    logging.getLogger(f"prefect.{source}").addFilter(_one_line)
 
 
 def alone() -> AbstractContextManager[None]:

@@ -13,6 +13,7 @@ from tasks.errors import StippleError
 PARAMS = "params.yaml"
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
 S = TypeVar("S", bound="Section")
 
 
@@ -33,11 +34,11 @@ class Points(Section):
 
 
 class Captions(Section):
-    prompt: str = Field(description="What the captioner is asked about each frame.")
+    prompt: Text = Field(description="What the captioner is asked about each frame.")
 
 
 class Summaries(Section):
-    prompt: str = Field(description="What the summarizer is asked about each caption.")
+    prompt: Text = Field(description="What the summarizer is asked about each caption.")
     max_words: Count
     max_attempts: Count
 
@@ -120,8 +121,8 @@ class Draw(Section):
 class Params(Section):
     """What params.yaml holds."""
 
-    profile: str = Field(description="Which models run, and how: a file of profiles/, without .yaml.")
-    input: str = Field(description="A folder of videos and still images, searched recursively.")
+    profile: Text = Field(description="Which models run, and how: a file of profiles/, without .yaml.")
+    input: Text = Field(description="A folder of videos and still images, searched recursively.")
     seed: Annotated[int, Field(ge=0)]
     frames: Frames
     points: Points
