@@ -63,11 +63,13 @@ def models() -> None:
 
 
 @app.command()
-def rollback() -> None:
-    """Make the champion's predecessor the champion again."""
+def rollback(
+    version: Annotated[str | None, typer.Argument(help="Any promoted version; the champion's predecessor.")] = None,
+) -> None:
+    """Make an earlier version the champion, or a later one again."""
     from tasks import registry
 
-    before, now = registry.rollback(ROOT)
+    before, now = registry.rollback(ROOT, version)
     print(f"{now} is the champion again; {before} is kept")
 
 

@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 
 from flows.parameters import UNCHANGED, RetrainChanges
 from flows.pipeline import alone, dataset, training
-from tasks import contest, record, settings, start
+from tasks import record, registry, settings
 from tasks.errors import StippleError
 
 ROOT = Path()
@@ -28,8 +28,10 @@ def retrain(changes: RetrainChanges = UNCHANGED) -> str:
         changes.apply()
         rules = settings.load(ROOT)
         dataset()
-        if reason := contest.nothing_new(rules, ROOT, record.question("train")):
+        if reason := registry.nothing_new(rules, ROOT, record.question("train")):
             return report(f"Nothing to do: {reason}.", f"# Nothing to do\n\n{reason[0].upper()}{reason[1:]}.\n")
+        from tasks import contest, start  # with torch: a night without news ends without it
+
         get_run_logger().info("Training begins %s.", start.choose(rules, ROOT))
         question = record.question("train")
         training()
@@ -44,6 +46,8 @@ def retrain(changes: RetrainChanges = UNCHANGED) -> str:
 @task(cache_policy=NO_CACHE)
 def judge(question: str) -> dict[str, Any]:
     """Challenger against champion on the same held-out clips; the winner is the champion from here on."""
+    from tasks import contest
+
     return contest.run(settings.load(ROOT), ROOT, question)
 
 
