@@ -153,12 +153,12 @@ def _healthy(api: str) -> bool:
 
 def recorded(home: Path) -> int:
     """How many task runs Prefect's database has, once no more arrive (it writes them after the run)."""
-    before, now = -1, 0
-    while before != now:
+    counts: list[int] = []
+    while len(counts) < 3 or len(set(counts[-3:])) > 1:
         time.sleep(5)
         with closing(sqlite3.connect(home / "prefect.db")) as database:
-            before, now = now, database.execute("SELECT count(*) FROM task_run").fetchone()[0]
-    return now
+            counts += database.execute("SELECT count(*) FROM task_run").fetchone()
+    return counts[-1]
 
 
 def measured(way: str) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def measured(way: str) -> dict[str, Any]:
         task_runs, database = recorded(home), _mb(home.glob("prefect.db*"))
         for name, asked in RUNS.items():
             command = [sys.executable, "-m", "benchmarks.ordinary", way, *map(str, asked)]
-            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             found[name] = json.loads(done.stdout.splitlines()[-1])
             known, task_runs = task_runs, recorded(home)
             grown, database = database, _mb(home.glob("prefect.db*"))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -42,7 +43,8 @@ def commit(project: Path, run: Command) -> None:  # noqa: F811
 def interrupted(project: Path, number: int, when: Callable[[], bool], environment: dict, *words: str) -> None:  # noqa: F811
     """Start a command, and send its process, as a terminal or a supervisor would, the signal once `when` holds."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = psutil.Popen(words, cwd=project, env=environment, **quiet)
+    as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
+    process = psutil.Popen(words, cwd=project, env=environment, preexec_fn=as_in_a_terminal, **quiet)
     while not when():
         assert process.poll() is None, f"{' '.join(words)} ended before it could be interrupted"
         time.sleep(0.05)
