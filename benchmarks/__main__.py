@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-PIPELINE = ("frames", "rows", "captions", "pipeline")
+PIPELINE = ("frames", "rows", "captions", "pipeline", "orchestration", "ordinary")
 FLOW = ("training", "speed", "coupling", "sets", "unseen", "students", "likelihood", "solvers", "published")
 for name in PIPELINE + FLOW:
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

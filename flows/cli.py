@@ -32,7 +32,6 @@ def run(
         stages = record.forecast()
         print(*forecast.page(stages, forecast.work(chosen, ROOT, stages, record.previous)), sep="\n")
         return
-    _one_line_for_known_errors()
     family.end_with_me()
     with lock.alone(ROOT, "stipple run"):
         from flows.pipeline import pipeline
@@ -48,7 +47,6 @@ def retrain() -> None:
     from tasks import lock, settings
 
     settings.load(ROOT)
-    _one_line_for_known_errors()
     family.end_with_me()
     with lock.alone(ROOT, "stipple retrain"):
         from flows.retrain import retrain
@@ -65,11 +63,13 @@ def models() -> None:
 
 
 @app.command()
-def rollback() -> None:
-    """Make the champion's predecessor the champion again."""
+def rollback(
+    version: Annotated[str | None, typer.Argument(help="Any promoted version; the champion's predecessor.")] = None,
+) -> None:
+    """Make an earlier version the champion, or a later one again."""
     from tasks import registry
 
-    before, now = registry.rollback(ROOT)
+    before, now = registry.rollback(ROOT, version)
     print(f"{now} is the champion again; {before} is kept")
 
 
@@ -164,19 +164,6 @@ def toy(
         name, output, gif=gif, coupling=coupling, classes=classes, light=light, steps=steps, seed=seed
     ):
         print(f"Wrote {path}")
-
-
-def _one_line_for_known_errors() -> None:
-    """Let the logs say what is wrong without a traceback where the message already names the cause and the remedy."""
-    import logging
-
-    def shorten(log: logging.LogRecord) -> bool:
-        if log.exc_info and isinstance(log.exc_info[1], StippleError):
-            log.exc_info = None
-        return True
-
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(shorten)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 
 from prefect import flow
@@ -9,11 +10,24 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows import runners
+from flows.parameters import UNCHANGED, DatasetChanges, TrainingChanges
 from flows.stages import ROOT, stage
 from tasks import lock
+from tasks.errors import StippleError
 
 DATASET = ("frames", "points", "captions", "summaries", "embeddings", "dataset")
 TRAINING = ("train", "evaluate", "draw")
+
+
+def _one_line(log: logging.LogRecord) -> bool:
+    """No traceback where the message already names the cause and the remedy."""
+    if log.exc_info and isinstance(log.exc_info[1], StippleError):
+        log.exc_info = None
+    return True
+
+
+for source in ("flow_runs", "task_runs", "engine"):
+    logging.getLogger(f"prefect.{source}").addFilter(_one_line)
 
 
 def alone() -> AbstractContextManager[None]:
@@ -22,17 +36,19 @@ def alone() -> AbstractContextManager[None]:
 
 
 @flow(task_runner=runners.task_runner())
-def dataset() -> None:
+def dataset(changes: DatasetChanges = UNCHANGED) -> None:
     """Clips in, training data out."""
     with alone():
+        changes.apply()
         for name in DATASET:
             stage(name)
 
 
 @flow
-def training() -> None:
+def training(changes: TrainingChanges = UNCHANGED) -> None:
     """Train the model on the data set, measure it on held-out clips, and draw the prompts with it."""
     with alone():
+        changes.apply()
         for name in TRAINING:
             stage(name)
 

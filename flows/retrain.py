@@ -10,24 +10,28 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from flows.parameters import UNCHANGED, RetrainChanges
 from flows.pipeline import alone, dataset, training
-from tasks import contest, record, settings, start
+from tasks import record, registry, settings
 from tasks.errors import StippleError
 
 ROOT = Path()
 
 
 @flow
-def retrain() -> str:
+def retrain(changes: RetrainChanges = UNCHANGED) -> str:
     """Build the data set; where it or the recipe is new, train a challenger and promote it if it is better.
 
     The champion changes in one last step. Whatever fails before leaves it as it was.
     """
     with alone():
+        changes.apply()
         rules = settings.load(ROOT)
         dataset()
-        if reason := contest.nothing_new(rules, ROOT, record.question("train")):
+        if reason := registry.nothing_new(rules, ROOT, record.question("train")):
             return report(f"Nothing to do: {reason}.", f"# Nothing to do\n\n{reason[0].upper()}{reason[1:]}.\n")
+        from tasks import contest, start  # with torch: a night without news ends without it
+
         get_run_logger().info("Training begins %s.", start.choose(rules, ROOT))
         question = record.question("train")
         training()
@@ -42,6 +46,8 @@ def retrain() -> str:
 @task(cache_policy=NO_CACHE)
 def judge(question: str) -> dict[str, Any]:
     """Challenger against champion on the same held-out clips; the winner is the champion from here on."""
+    from tasks import contest
+
     return contest.run(settings.load(ROOT), ROOT, question)
 
 

@@ -27,11 +27,6 @@ MEAN_CLOUD = "mean cloud"
 """Stands in for the champion while there is none: points of all training frames, whatever the text."""
 
 
-def nothing_new(settings: Settings, root: Path, question: str) -> str | None:
-    """Why there is nothing to train or judge, where `question` is what DVC says determines the training."""
-    return registry.settled(registry.load(root), question, rules_of(settings))
-
-
 def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
     """Judge the model in `data/` and promote it if the gate opens; the report of both, `version` None if refused."""
     against = registry.load(root).champion
@@ -60,7 +55,7 @@ def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
         "commit": commit(root),
     }
     judged = registry.Judgement(
-        question, rules_of(settings), against, None, decision.reasons,
+        question, registry.rules_of(settings), against, None, decision.reasons,
         {registry.MODEL: hashlib.sha256(content[registry.MODEL]).hexdigest()},
     )  # fmt: skip
     if not decision.promote:
@@ -68,12 +63,6 @@ def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
         return report | {"version": None}
     content |= {name: _json(value) for name, value in ((registry.REPORT, report), (registry.CLIPS, clips))}
     return report | {"version": registry.publish(root, judged, content)}
-
-
-def rules_of(settings: Settings) -> str:
-    """A digest of everything that settles a contest, besides the models and the data."""
-    evaluate = settings.params.evaluate
-    return rows.key(**settings.params.promote.model_dump(), steps=evaluate.steps, guidance=evaluate.guidance)
 
 
 def measure(

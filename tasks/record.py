@@ -23,7 +23,7 @@ from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
 from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
-from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile.hash_info import HashInfo
@@ -113,6 +113,14 @@ def earned(name: str) -> Iterator[None]:
     asked = _asked(name)
     yield
     _check_unmoved(name, asked, _asked(name))
+
+
+@contextmanager
+def unread(path: str) -> Iterator[None]:
+    """Nobody at DVC reads `path` while this block changes it; a `StippleError` if a stage of `dvc repro` does."""
+    write = [str(Path(path).absolute())]
+    with _unless_busy(), _open() as repo, repo.lock, rwlock(repo.tmp_dir, repo.fs, "stipple", [], write, False):
+        yield
 
 
 def question(name: str) -> str:
@@ -234,7 +242,7 @@ def _unless_busy() -> Iterator[None]:
     try:
         yield
     except LockError:
-        raise StippleError("`dvc repro` is at work here, so what remains to do is not known yet; ask again") from None
+        raise StippleError("`dvc repro` is at work here; try again when it has ended") from None
 
 
 def _stage(repo: Repo, name: str) -> PipelineStage:

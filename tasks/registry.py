@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks import files, sources
+from tasks import files, rows, sources
 from tasks.errors import StippleError
 from tasks.settings import Settings
 
@@ -73,6 +73,17 @@ def load(root: Path) -> Registry:
         raise StippleError(f"{path} cannot be read ({error!r}); restore it with git or `dvc pull`") from None
 
 
+def nothing_new(settings: Settings, root: Path, question: str) -> str | None:
+    """Why there is nothing to train or judge, where `question` is what DVC says determines the training."""
+    return settled(load(root), question, rules_of(settings))
+
+
+def rules_of(settings: Settings) -> str:
+    """A digest of everything that settles a contest, besides the models and the data."""
+    evaluate = settings.params.evaluate
+    return rows.key(**settings.params.promote.model_dump(), steps=evaluate.steps, guidance=evaluate.guidance)
+
+
 def settled(registry: Registry, question: str, rules: str) -> str | None:
     """Why training by `question` and judging by `rules` could bring nothing new, or None if it could."""
     for judged in reversed(registry.history):
@@ -109,17 +120,21 @@ def refuse(root: Path, judged: Judgement) -> None:
     _write(root, replace(registry, history=(*registry.history, judged)))
 
 
-def rollback(root: Path) -> tuple[str, str]:
-    """Make the champion's predecessor the champion again; both names, the new one last."""
+def rollback(root: Path, version: str | None = None) -> tuple[str, str]:
+    """Make `version`, or else the champion's predecessor, the champion; both names, the new one last."""
     registry = load(root)
     if registry.champion is None:
         raise StippleError("there is no champion yet; `stipple retrain` trains one")
-    before = registry.judgement(registry.champion).against
-    if before is None:
+    version = version or registry.judgement(registry.champion).against
+    if version is None:
         raise StippleError(f"{registry.champion} is the first champion; there is none to go back to")
-    read(root, before)
-    _write(root, replace(registry, champion=before))
-    return registry.champion, before
+    if version == registry.champion:
+        raise StippleError(f"{version} is the champion already")
+    if version not in registry.versions:
+        raise StippleError(f"there is no {version}; `stipple models` lists what there is")
+    read(root, version)
+    _write(root, replace(registry, champion=version))
+    return registry.champion, version
 
 
 def champion(root: Path) -> Path | None:

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import StippleError
 
+PARAMS = "params.yaml"
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
 S = TypeVar("S", bound="Section")
 
 
@@ -20,7 +22,7 @@ class Section(BaseModel):
 
 
 class Frames(Section):
-    every: Count
+    every: Count = Field(description="Keep every n-th frame of each video.")
     max_side: Annotated[int, Field(ge=16)]
     drop_near_duplicates: bool
     near_duplicate_distance: Annotated[int, Field(ge=0, le=64)]
@@ -32,24 +34,24 @@ class Points(Section):
 
 
 class Captions(Section):
-    prompt: str
+    prompt: Text = Field(description="What the captioner is asked about each frame.")
 
 
 class Summaries(Section):
-    prompt: str
+    prompt: Text = Field(description="What the summarizer is asked about each caption.")
     max_words: Count
     max_attempts: Count
 
 
 class Dataset(Section):
-    held_out: Share
+    held_out: Share = Field(description="Share of the source clips kept away from training.")
     max_quarantined: Annotated[float, Field(ge=0, le=1)]
 
 
 class Recipe(Section):
     """How a network is trained; `fm.training.TrainConfig` says what each number means."""
 
-    steps: Count
+    steps: Count = Field(description="Training steps.")
     clouds: Count
     points: Count
     fresh_points: bool
@@ -72,7 +74,7 @@ class Recipes(Section):
 
 
 class Train(Section):
-    network: Literal["film", "baseline", "baseline-small"]
+    network: Literal["film", "baseline", "baseline-small"] = Field(description="Which recipe is trained.")
     processes: Count
     recipes: Recipes
 
@@ -87,7 +89,7 @@ class Evaluate(Section):
 
 
 class Retrain(Section):
-    start: Literal["scratch", "champion"]
+    start: Literal["scratch", "champion"] = Field(description="Begin with random weights, or with the champion's.")
 
 
 class Tolerance(Section):
@@ -102,7 +104,7 @@ class Promote(Section):
     """What a challenger must show to take the champion's place; `tasks.promotion` says what each number means."""
 
     metric: Literal["chamfer", "sliced_w2", "retrieval"]
-    margin: Share
+    margin: Share = Field(description="Least gain to be promoted, as a share of what the champion lacks to the floor.")
     tolerance: Tolerance
     confidence: Annotated[float, Field(gt=0, lt=1)]
     min_clips: Annotated[int, Field(ge=2)]
@@ -119,8 +121,8 @@ class Draw(Section):
 class Params(Section):
     """What params.yaml holds."""
 
-    profile: str
-    input: str
+    profile: Text = Field(description="Which models run, and how: a file of profiles/, without .yaml.")
+    input: Text = Field(description="A folder of videos and still images, searched recursively.")
     seed: Annotated[int, Field(ge=0)]
     frames: Frames
     points: Points
@@ -169,21 +171,32 @@ class Settings(BaseModel):
 
 def load(root: Path = Path()) -> Settings:
     """Read and check `params.yaml` and the profile it names under `root`."""
-    params = _read(root / "params.yaml", Params)
+    return checked(text(root / PARAMS), root)
+
+
+def text(path: Path) -> str:
+    """What a file of settings says."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise StippleError(f"{path} is missing; run from the project's folder, or restore it with git") from None
+
+
+def checked(params_yaml: str, root: Path) -> Settings:
+    """The settings that `params_yaml` gives, with the profile it names under `root`."""
+    params = _parsed(params_yaml, root / PARAMS, Params)
     path = root / "profiles" / f"{params.profile}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise StippleError(
             f"params.yaml: profile is {params.profile!r}, but there is no {path}; known profiles: {known}"
         )
-    return Settings(params=params, profile=_read(path, Profile))
+    return Settings(params=params, profile=_parsed(text(path), path, Profile))
 
 
-def _read(path: Path, section: type[S]) -> S:
+def _parsed(text: str, path: Path, section: type[S]) -> S:
     try:
-        return section.model_validate(yaml.safe_load(path.read_text()))
-    except FileNotFoundError:
-        raise StippleError(f"{path} is missing; run from the project's folder, or restore it with git") from None
+        return section.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise StippleError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:

@@ -112,11 +112,11 @@ def test_both_meet_the_same_frames_and_noise_and_every_run_the_same(root, settin
 
 def test_what_was_judged_is_not_judged_again_until_the_rules_change(root, settings):
     run(root, settings, "misled", "question")
-    assert "not promoted" in contest.nothing_new(settings, root, "question")
-    assert contest.nothing_new(settings, root, "another question") is None
+    assert "not promoted" in registry.nothing_new(settings, root, "question")
+    assert registry.nothing_new(settings, root, "another question") is None
     milder = settings.params.promote.model_copy(update={"margin": 0.01})
     params = settings.params.model_copy(update={"promote": milder})
-    assert contest.nothing_new(settings.model_copy(update={"params": params}), root, "question") is None
+    assert registry.nothing_new(settings.model_copy(update={"params": params}), root, "question") is None
 
 
 def test_clips_that_the_champion_was_trained_on_test_nobody(root, settings):

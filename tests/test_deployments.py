@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -20,7 +21,7 @@ import yaml
 
 from flows.pipeline import DATASET
 from tasks import lock, tables
-from tests.test_end_to_end import BIN, make_project
+from tests.test_end_to_end import BIN, ROOT, make_project
 
 Command = Callable[..., subprocess.CompletedProcess]
 LOGIN = "stipple:a word that nobody else knows"
@@ -108,6 +109,35 @@ def test_a_deployment_run_completes_and_dvc_has_nothing_to_do(
     assert not list(project.rglob("pwned"))
 
 
+def test_a_run_with_other_settings_writes_them_where_dvc_reads_them(
+    served: psutil.Popen, command: Command, project: Path
+) -> None:
+    def asked(changes: str, *more: str) -> subprocess.CompletedProcess:
+        return command("prefect", "deployment", "run", "dataset/dataset", "--param", f"changes={changes}", *more)
+
+    before = yaml.safe_load((project / "params.yaml").read_text())
+    for wrong, says in (
+        ('{"frames.every": 0}', "0 is less than the minimum of 1"),
+        ('{"every": 7}', "'every' was unexpected"),
+    ):
+        refused = asked(wrong)
+        assert refused.returncode == 1 and says in refused.stdout + refused.stderr
+    assert yaml.safe_load((project / "params.yaml").read_text()) == before
+
+    assert asked('{"frames.every": 30}', "--watch").returncode == 0
+    before["frames"]["every"] = 30
+    assert yaml.safe_load((project / "params.yaml").read_text()) == before
+    assert "up to date" in command("dvc", "status", *DATASET).stdout
+    thirty = tables.count(project / "data" / "frames.parquet")
+
+    text = (project / "params.yaml").read_text().replace("every: 30", "every: 60")
+    (project / "params.yaml").write_text(text)
+    assert command("prefect", "deployment", "run", "dataset/dataset", "--watch").returncode == 0
+    assert (project / "params.yaml").read_text() == text
+    assert "up to date" in command("dvc", "status", *DATASET).stdout
+    assert tables.count(project / "data" / "frames.parquet") < thirty
+
+
 def test_the_deployments_take_one_run_at_a_time_and_the_schedule_is_off(
     served: psutil.Popen, environment: dict[str, str]
 ) -> None:
@@ -119,6 +149,7 @@ def test_the_deployments_take_one_run_at_a_time_and_the_schedule_is_off(
     deployments = {d["name"]: d for d in json.load(urllib.request.urlopen(request))}
     assert set(deployments) == {"dataset", "train", "retrain"}
     for deployment in deployments.values():
+        assert deployment["parameters"] == {}, "values of the day it was deployed would outlive an edit of params.yaml"
         assert deployment["global_concurrency_limit"]["limit"] == 1
         assert deployment["concurrency_options"]["collision_strategy"] == "ENQUEUE"
         assert deployment["description"]
@@ -149,6 +180,42 @@ def test_a_retraining_completes_and_its_page_says_what_came_of_it(
     judged = json.loads((project / "models" / "registry" / "registry.json").read_text())
     assert judged["champion"] is None and "not enough held-out clips" in judged["history"][0]["reasons"][0]
     assert "up to date" in command("dvc", "status").stdout
+
+
+def test_nights_promote_rest_and_go_on_when_a_clip_came(served: psutil.Popen, command: Command, project: Path) -> None:
+    def night() -> str:
+        done = command("prefect", "deployment", "run", "retrain/retrain", "--watch")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return command("prefect", "artifact", "inspect", "retraining").stdout
+
+    def judged() -> dict:
+        return json.loads((project / "models" / "registry" / "registry.json").read_text())
+
+    clips = sorted((ROOT / "demo" / "clips").glob("*.mp4"))
+    for clip in clips[2:6]:
+        shutil.copy(clip, project / "clips")
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["frames"]["every"] = 30
+    params["dataset"]["held_out"] = 0.5
+    params["train"]["recipes"]["film"] |= {"steps": 80, "clouds": 16}
+    rules = params["promote"]
+    rules |= {"metric": "sliced_w2", "min_clips": 2, "margin": 0.0, "confidence": 0.01, "frames": 12, "draws": 1}
+    rules["tolerance"] = dict.fromkeys(rules["tolerance"], 1.0)
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    assert "v1 is the champion" in night()
+    assert judged()["champion"] == "v1"
+
+    before = judged()
+    assert "Nothing to do: data and recipe are those of v1, the champion." in night()
+    assert judged() == before
+
+    known = {row["frame_id"] for row in tables.read(project / "data" / "captions.parquet", ["frame_id"])}
+    shutil.copy(clips[6], project / "clips")
+    night()
+    assert len(judged()["history"]) == len(before["history"]) + 1
+    assert "up to date" in command("dvc", "status").stdout
+    captions = {row["frame_id"] for row in tables.read(project / "data" / "captions.parquet", ["frame_id"])}
+    assert known < captions and {name.partition("/")[0] for name in captions - known} == {clips[6].name}
 
 
 def test_a_second_server_says_that_the_port_is_taken(served: psutil.Popen, command: Command) -> None:

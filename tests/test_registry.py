@@ -53,6 +53,18 @@ def test_rollback_goes_back_one_at_a_time_and_keeps_what_it_leaves(root):
         registry.rollback(root)
 
 
+def test_any_version_can_be_the_champion_again(root):
+    assert registry.rollback(root) == ("v2", "v1")
+    assert registry.rollback(root, "v2") == ("v1", "v2")
+    assert (root / registry.champion(root)).read_bytes() == b"better weights"
+    assert "those of v2, the champion" in registry.settled(registry.load(root), "data 2", "strict")
+    before = state(root)
+    for version, says in (("v7", "there is no v7; `stipple models`"), ("v2", "v2 is the champion already")):
+        with pytest.raises(StippleError, match=says):
+            registry.rollback(root, version)
+    assert state(root) == before
+
+
 def test_the_way_back_skips_what_was_rolled_back(root):
     registry.rollback(root)
     assert registry.publish(root, judged("v1", "data 4"), CONTENT) == "v3"

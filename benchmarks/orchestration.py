@@ -1,0 +1,194 @@
+"""What Prefect and DVC cost: on top of the stages, a batch, and when there is nothing to do.
+
+    python -m benchmarks.orchestration
+
+The demo in a fresh clone, with a training of 300 steps instead of 3,000: the overhead is the same, its share is larger.
+Writes benchmarks/results/orchestration.json. `python -m benchmarks.ordinary` compares with plain Prefect.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tasks import changes, files
+
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "orchestration.json"
+SMALLER = {"train.recipes.film.steps": 300, "evaluate.baseline_steps": 100}
+BATCHES = 500
+DEPLOYMENTS = ("dataset/dataset", "training/train", "retrain/retrain")
+
+
+def bare() -> None:
+    """The stage functions, one after the other."""
+    from flows.stages import MODULES
+    from tasks import settings
+    from tasks.rows import no_previous
+
+    for module in MODULES.values():
+        importlib.import_module(module).run(settings.load(), Path(), previous=no_previous)
+
+
+def with_dvc() -> None:
+    """The same, recorded in DVC."""
+    from flows.stages import MODULES, compute
+    from tasks import record
+
+    for name in MODULES:
+        record.reproduce(name, lambda name=name: compute(name))
+
+
+def with_prefect() -> None:
+    """The same, recorded in DVC, as a Prefect flow: what `stipple run` does."""
+    from flows.pipeline import pipeline
+
+    pipeline()
+
+
+def batches() -> dict[str, float]:
+    """Milliseconds for a batch that costs nothing, as a Prefect task inside a stage's, and by the bare `map`."""
+    from prefect import flow, task
+
+    from flows.stages import as_tasks
+
+    seconds = {}
+
+    def nothing(rows: list[int]) -> list[int]:
+        return rows
+
+    @task
+    def stage(name: str) -> None:
+        began = time.perf_counter()
+        assert len(list({"prefect": as_tasks, "map": map}[name](nothing, ([n] for n in range(BATCHES))))) == BATCHES
+        seconds[name] = time.perf_counter() - began
+
+    @flow
+    def stages() -> None:
+        stage("map")
+        stage("prefect")
+
+    stages()
+    return {name: round(1000 * took / BATCHES, 3) for name, took in seconds.items()}
+
+
+def child(work: str, project: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """`work` in a process of its own: its seconds by itself, and those of the whole process."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks.orchestration", work]
+    done = subprocess.run(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found | {"process_s": round(time.perf_counter() - began, 1)}
+
+
+def seconds_of(project: Path, environment: dict[str, str], *words: str) -> float:
+    began = time.perf_counter()
+    subprocess.run(words, cwd=project, env=environment, check=True, capture_output=True)
+    return round(time.perf_counter() - began, 1)
+
+
+@contextmanager
+def served(project: Path, environment: dict[str, str]) -> Iterator[str]:
+    """`stipple serve-local`; the address of its API."""
+    api = f"http://127.0.0.1:{environment['PREFECT_SERVER_API_PORT']}/api"
+    log = project.parent / "serve-local.log"
+    with log.open("w") as out, subprocess.Popen(
+        ["stipple", "serve-local"], cwd=project, env=environment, stdout=out, stderr=out
+    ) as process:  # fmt: skip
+        try:
+            while "Ctrl-C stops" not in log.read_text():
+                time.sleep(0.5)
+                assert process.poll() is None, log.read_text()
+            yield api
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def deployment_run(api: str, name: str, project: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Seconds that a run waited for the worker, took to start, worked, and from the worker's claim to the end."""
+    environment = environment | {"PREFECT_API_URL": api}
+    done = subprocess.run(
+        ["prefect", "deployment", "run", name, "--watch"],
+        cwd=project, env=environment, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    run = done.stdout.partition("UUID: ")[2].split()[0]
+    times = {
+        state["name"]: datetime.fromisoformat(state["timestamp"])
+        for state in json.load(urllib.request.urlopen(f"{api}/flow_run_states/?flow_run_id={run}"))
+    }
+
+    def seconds(first: str, last: str) -> float:
+        return round((times[last] - times[first]).total_seconds(), 1)
+
+    return {
+        "waited": seconds("Scheduled", "Pending"),
+        "started": seconds("Pending", "Running"),
+        "worked": seconds("Running", "Completed"),
+        "claim to end": seconds("Pending", "Completed"),
+    }
+
+
+def main() -> None:
+    result: dict[str, Any] = {"cores": os.cpu_count(), "versions": {n: version(n) for n in ("prefect", "dvc")}}
+
+    def keep(name: str, found: Any) -> None:
+        result[name] = found
+        print(name, json.dumps(found), flush=True)
+        files.write(RESULT, json.dumps(result, indent=2) + "\n")
+
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        project, fresh = Path(folder) / "clone", Path(folder) / "fresh"
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PREFECT_HOME": f"{folder}/prefect",
+            "PREFECT_SERVER_API_PORT": str(free.getsockname()[1]),
+        }
+        free.close()
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(fresh)], check=True)
+        changes.write(fresh, SMALLER)
+        runs = {}
+        for work in (bare, with_dvc, with_prefect):
+            shutil.rmtree(project, ignore_errors=True)
+            shutil.copytree(fresh, project)
+            runs[work.__name__] = child(work.__name__, project, environment | {"PYTHONPATH": str(project)})
+        share = {
+            name: {f"{work}_over_bare": round(runs[work][name] / runs["bare"][name], 3) for work in runs}
+            for name in ("seconds", "process_s")
+        }
+        keep("demo with a short training", runs | {"share": share})
+        environment["PYTHONPATH"] = str(project)
+        keep("milliseconds a batch", child("batches", project, environment)["result"])
+        commands: dict[str, Callable[[], float]] = {
+            "dvc repro": lambda: seconds_of(project, environment, "dvc", "repro"),
+            "stipple run": lambda: seconds_of(project, environment, "stipple", "run"),
+        }
+        seconds_of(project, environment, "stipple", "retrain")
+        nothing: dict[str, Any] = {name: [command() for _ in range(3)] for name, command in commands.items()}
+        with served(project, environment) as api:
+            for name in DEPLOYMENTS:
+                nothing[name] = [deployment_run(api, name, project, environment) for _ in range(3)]
+        keep("seconds with nothing to do", nothing)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        started = time.perf_counter()
+        found = {"result": globals()[sys.argv[1]]()}
+        print(json.dumps(found | {"seconds": round(time.perf_counter() - started, 1)}))
+    else:
+        main()

@@ -1,0 +1,71 @@
+"""What a deployment's run can be asked to do differently: settings of params.yaml, typed as they are there.
+
+A run writes them into params.yaml before its first stage, so that the file and dvc.lock always tell where a result came
+from. What is not given stays as the file says when the run begins; so none has a default in the schema, which would be
+the value of the day it was deployed, and which the form in Prefect's UI would send along.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+
+from tasks import changes, record, settings
+from tasks.errors import StippleError
+from tasks.settings import Params, Section
+
+ROOT = Path()
+UNCHANGED: Any = {}
+"""The default of every flow: params.yaml as it is."""
+
+
+class Changes(Section):
+    model_config = ConfigDict(json_schema_extra=lambda schema: _describe(schema["properties"]))
+
+    def apply(self) -> None:
+        """Write what was given into params.yaml, under the project's lock, while DVC reads it for no stage either."""
+        if given := self.model_dump(by_alias=True, exclude_unset=True):
+            with record.unread(settings.PARAMS):
+                changes.write(ROOT, given)
+
+
+def _describe(properties: dict[str, dict[str, Any]]) -> None:
+    for schema in properties.values():
+        del schema["default"]
+    with suppress(StippleError):  # a run says what is wrong with params.yaml
+        today = settings.load(ROOT).params.model_dump(by_alias=True)
+        for name, schema in properties.items():
+            schema["description"] += f" Empty: as in params.yaml (when deployed: {changes.value(today, name)})"
+
+
+def _field(name: str) -> FieldInfo:
+    *sections, last = name.split(".")
+    model = Params
+    for section in sections:
+        model = _named(model, section).annotation
+    return _named(model, last)
+
+
+def _named(model: type[Section], name: str) -> FieldInfo:
+    return next(field for key, field in model.model_fields.items() if name in (key, field.alias))
+
+
+def _changes(title: str, *names: str) -> type[Changes]:
+    fields = {}
+    for name in names:
+        field = _field(name)
+        said = Field(alias=name, title=name, description=field.description)
+        fields[name.replace(".", "_")] = (Annotated[field.annotation, *field.metadata, said], None)
+    return create_model(title, __base__=Changes, **fields)
+
+
+_DATA = ("profile", "input", "frames.every", "captions.prompt", "summaries.prompt", "dataset.held_out")
+_TRAINING = ("train.network", "train.recipes.film.steps")
+
+DatasetChanges = _changes("DatasetChanges", *_DATA)
+TrainingChanges = _changes("TrainingChanges", *_TRAINING)
+RetrainChanges = _changes("RetrainChanges", *_DATA, *_TRAINING, "retrain.start", "promote.margin")
