@@ -39,10 +39,9 @@ Example = tuple[Tensor, Tensor, Tensor]
 
 
 def ours(path: paths.Path, coupling: couplings.Coupling, x0: Tensor, x1: Tensor) -> Example:
-    """All clouds [B, N, D] in one call."""
-    t = torch.rand(len(x0))
-    x, u = path(coupling(x0, x1), x1, t)
-    return t.repeat_interleave(x0.shape[1]), x.flatten(0, 1), u.flatten(0, 1)
+    """All clouds [B, N, D] in one call, and a time of its own for each point, as the other has it."""
+    t = torch.rand(x0.shape[0] * x0.shape[1])
+    return t, *path(coupling(x0, x1).flatten(0, 1), x1.flatten(0, 1), t)
 
 
 def theirs(matcher: ConditionalFlowMatcher, x0: Tensor, x1: Tensor) -> Example:

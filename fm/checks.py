@@ -40,5 +40,6 @@ def same_shape(**tensors: Tensor) -> None:
 
 
 def times(argument: str, t: Tensor) -> None:
-    inside = bool(((t >= 0) & (t <= 1)).all())
-    require(inside, argument, [round(float(t.min()), 6), round(float(t.max()), 6)] if t.numel() else [], "in [0, 1]")
+    if t.numel():
+        low, high = (float(end) for end in t.aminmax())
+        require(low >= 0 and high <= 1, argument, [round(low, 6), round(high, 6)], "in [0, 1]")

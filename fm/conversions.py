@@ -34,7 +34,7 @@ class Schedule(NamedTuple):
 
 def schedule(path: Path, t: Tensor) -> Schedule:
     """b, γ, b', γ' of a path at t, each of t's shape."""
-    a, b, s, da, db, ds = path.coefficients(t)
+    a, b, s, da, db, ds = (torch.as_tensor(c).to(t).expand_as(t) for c in path.coefficients(t))
     gamma = (a.square() + s.square()).sqrt()
     slope = torch.where(gamma > 0, (a * da + s * ds) / gamma.clamp(min=torch.finfo(t.dtype).tiny), da)
     return Schedule(b, gamma, db, slope)

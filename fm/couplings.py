@@ -10,14 +10,13 @@ A coupling is a function (x0, x1, *, condition, generator) → x0; settle its ot
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from fm.assignment import assign
 from fm.checks import finite, require, same_shape
 
 
@@ -27,10 +26,6 @@ class Coupling(Protocol):
     def __call__(
         self, x0: Tensor, x1: Tensor, *, condition: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor: ...
-
-
-_PARALLEL_FROM = 32  # fewer blocks than this are quicker on one thread
-_LARGE = 400  # from here on POT's network simplex is quicker than SciPy's assignment
 
 
 def independent(
@@ -178,7 +173,7 @@ def assignment(x0: Tensor, x1: Tensor, *, block: int | None = None) -> Tensor:
 
 def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
     """The entropic plan [..., N, M] between uniform weights under squared distance, solved in the log domain."""
-    import ot  # here, because the import is slow and most calls need SciPy alone
+    import ot  # here, because the import is slow and most calls do without
 
     require(regularization > 0, "regularization", regularization, "positive")
     finite("x0", x0)
@@ -193,29 +188,7 @@ def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
 
 def _solve(x0: Tensor, x1: Tensor) -> Tensor:
     """[..., m, D] twice → [..., m], the row of x0 that each row of x1 gets."""
-    costs = _costs(x1.float(), x0.float())
-    m = costs.shape[-1]
-    if m == 1:
-        return torch.zeros(costs.shape[:-1], dtype=torch.long)
-    solve = _simplex if m >= _LARGE else _hungarian
-    flat = list(costs.reshape(-1, m, m).numpy())
-    workers = torch.get_num_threads()
-    if workers > 1 and len(flat) >= _PARALLEL_FROM:
-        with ThreadPoolExecutor(workers) as pool:
-            columns = list(pool.map(solve, flat))
-    else:
-        columns = [solve(cost) for cost in flat]
-    return torch.from_numpy(np.stack(columns)).reshape(costs.shape[:-1])
-
-
-def _hungarian(cost: np.ndarray) -> np.ndarray:
-    return linear_sum_assignment(cost)[1]
-
-
-def _simplex(cost: np.ndarray) -> np.ndarray:
-    import ot
-
-    return ot.emd([], [], cost.astype(np.float64), numItermax=10_000_000).argmax(1)
+    return assign(_costs(x1.float(), x0.float()))
 
 
 def _costs(x: Tensor, y: Tensor) -> Tensor:

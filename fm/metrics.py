@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from fm.assignment import assign
 from fm.checks import cloud, require
 from fm.couplings import exact_ot
 
@@ -90,9 +90,8 @@ def emd(x: Tensor, y: Tensor) -> Tensor:
     """
     _pairs(x, y)
     require(x.shape[1] == y.shape[1], "the number of points of x and y", [x.shape[1], y.shape[1]], "equal")
-    costs = _distances(x, y).cpu().numpy()
-    means = [float(cost[linear_sum_assignment(cost)].mean()) for cost in costs]
-    return torch.tensor(means, dtype=x.dtype, device=x.device)
+    costs = _distances(x, y)
+    return costs.gather(2, assign(costs).to(costs.device).unsqueeze(2)).mean((1, 2))
 
 
 def sinkhorn_emd(x: Tensor, y: Tensor, *, regularization: float = 0.01, rounds: int = 60) -> Tensor:

@@ -18,14 +18,14 @@ from fm.checks import require, same_shape, times
 
 
 class Coefficients(NamedTuple):
-    """The weights of x0, x1 and ε at time t and their derivatives, each of t's shape."""
+    """The weights of x0, x1 and ε at time t and their derivatives: of t's shape, or a number where all are equal."""
 
-    a: Tensor
-    b: Tensor
-    s: Tensor
-    da: Tensor
-    db: Tensor
-    ds: Tensor
+    a: Tensor | float
+    b: Tensor | float
+    s: Tensor | float
+    da: Tensor | float
+    db: Tensor | float
+    ds: Tensor | float
 
 
 class Point(NamedTuple):
@@ -62,13 +62,24 @@ class Path:
         same_shape(x0=x0, x1=x1)
         require(t.shape == x1.shape[:1], "the shape of t", tuple(t.shape), f"[{x1.shape[0]}], one time for each pair")
         times("t", t)
-        a, b, s, da, db, ds = (c.reshape(-1, *[1] * (x1.ndim - 1)) for c in self.coefficients(t))
-        x, velocity = a * x0 + b * x1, da * x0 + db * x1
-        if self.sigma > 0 and bool((s > 0).any()):
-            if noise is None:
-                noise = torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device=x1.device)
-            x, velocity = x + s * noise, velocity + ds * noise
-        return Point(x, velocity)
+        wide = (-1, *[1] * (x1.ndim - 1))
+        a, b, s, da, db, ds = (c.reshape(wide) if isinstance(c, Tensor) else c for c in self.coefficients(t))
+        if self.sigma > 0 and noise is None:
+            noise = torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device=x1.device)
+        return Point(_sum((b, x1), (a, x0), (s, noise)), _sum((db, x1), (da, x0), (ds, noise)))
+
+
+def _sum(first: tuple[Tensor | float, Tensor], *others: tuple[Tensor | float, Tensor | None]) -> Tensor:
+    """Σ weight · x, in few operations where weights are numbers: a small training step spends its time here."""
+    weight, total = first
+    if isinstance(weight, Tensor) or weight != 1:
+        total = weight * total
+    for weight, x in others:
+        if isinstance(weight, Tensor):
+            total = total + weight * x
+        elif weight != 0:
+            total = torch.add(total, x, alpha=weight)
+    return total
 
 
 def linear(sigma: float = 0.0) -> Path:
@@ -80,8 +91,7 @@ def linear(sigma: float = 0.0) -> Path:
     require(sigma >= 0, "sigma", sigma, "0 or more")
 
     def coefficients(t: Tensor) -> Coefficients:
-        one, zero = torch.ones_like(t), torch.zeros_like(t)
-        return Coefficients(1 - t, t, sigma * one, -one, one, zero)
+        return Coefficients(1 - t, t, sigma, -1, 1, 0)
 
     return Path("linear", coefficients, sigma)
 
@@ -95,8 +105,7 @@ def lipman(sigma_min: float = 0.0) -> Path:
     require(0 <= sigma_min < 1, "sigma_min", sigma_min, "in [0, 1)")
 
     def coefficients(t: Tensor) -> Coefficients:
-        one, zero = torch.ones_like(t), torch.zeros_like(t)
-        return Coefficients(1 - (1 - sigma_min) * t, t, zero, (sigma_min - 1) * one, one, zero)
+        return Coefficients(1 - (1 - sigma_min) * t, t, 0, sigma_min - 1, 1, 0)
 
     return Path("lipman", coefficients)
 
@@ -110,10 +119,9 @@ def bridge(sigma: float = 1.0) -> Path:
     require(sigma > 0, "sigma", sigma, "positive; linear(0) is the bridge without noise")
 
     def coefficients(t: Tensor) -> Coefficients:
-        one = torch.ones_like(t)
         s = sigma * (t * (1 - t)).sqrt()
         ds = torch.where(s > 0, sigma**2 * (1 - 2 * t) / (2 * s.clamp(min=torch.finfo(t.dtype).tiny)), 0.0)
-        return Coefficients(1 - t, t, s, -one, one, ds)
+        return Coefficients(1 - t, t, s, -1, 1, ds)
 
     return Path("bridge", coefficients, sigma)
 
@@ -126,9 +134,9 @@ def variance_preserving() -> Path:
     """
 
     def coefficients(t: Tensor) -> Coefficients:
-        angle, zero = math.pi / 2 * t, torch.zeros_like(t)
+        angle = math.pi / 2 * t
         a, b = torch.where(t == 1, 0.0, angle.cos()), angle.sin()
-        return Coefficients(a, b, zero, -math.pi / 2 * b, math.pi / 2 * a, zero)
+        return Coefficients(a, b, 0, -math.pi / 2 * b, math.pi / 2 * a, 0)
 
     return Path("variance-preserving", coefficients)
 

@@ -64,14 +64,14 @@ class Solution:
     trajectory: Tensor | None = None
 
 
-def step(velocity: Velocity, x: Tensor, t: Tensor, dt: Tensor, tableau: Tableau) -> Tensor:
+def step(velocity: Velocity, x: Tensor, t: Tensor, dt: float, tableau: Tableau) -> Tensor:
     """One Runge-Kutta step from t [B] to t + dt."""
 
     def advanced(weights: tuple[float, ...]) -> Tensor:
         moved = x
         for weight, slope in zip(weights, slopes, strict=False):
             if weight:
-                moved = moved + (weight * dt).reshape(-1, *[1] * (x.ndim - 1)) * slope
+                moved = torch.add(moved, slope, alpha=weight * dt)
         return moved
 
     slopes = [velocity(x, t)]
@@ -104,9 +104,8 @@ def integrate(
     tableau = METHODS[method]
     grid = times.to(device=x.device, dtype=x.dtype)
     visited = [x]
-    for i in range(len(grid) - 1):
-        t, dt = grid[i].expand(x.shape[0]), (grid[i + 1] - grid[i]).expand(x.shape[0])
-        x = step(velocity, x, t, dt, tableau)
+    for i, dt in enumerate(gaps.tolist()):
+        x = step(velocity, x, grid[i].expand(x.shape[0]), dt, tableau)
         if trajectory:
             visited.append(x)
         if on_step is not None:

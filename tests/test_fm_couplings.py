@@ -7,8 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from fm import couplings
+from fm.assignment import assign
 
 
 def cost(x0, x1):
@@ -74,11 +76,29 @@ def test_bad_calls_say_what_is_allowed():
 def test_large_problems_are_solved_as_exactly_as_small_ones():
     x0, x1 = clouds(4, 500, 2)
     order = couplings.assignment(x0, x1)
-    from scipy.optimize import linear_sum_assignment
-
     costs = torch.cdist(x1, x0).square().numpy()
     rows, columns = linear_sum_assignment(costs)
     assert float(cost(x0[order], x1)) == pytest.approx(costs[rows, columns].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["far apart", "on a grid, with repeats", "one place", "mostly equal and far"])
+def test_large_costs_of_any_kind_are_solved_exactly(kind):
+    x0, x1 = clouds(8, 220, 2)
+    if kind == "far apart":
+        x1 = x1 + 1000
+    elif kind == "on a grid, with repeats":
+        x0, x1 = x0.round(), x1.round()
+    elif kind == "one place":
+        x0, x1 = torch.zeros(220, 2), torch.zeros(220, 2)
+    else:
+        x0[3:], x1[5:] = 0, 0
+        x0[:3] *= 1e4
+    costs = torch.cdist(x1, x0).square()
+    rows, columns = linear_sum_assignment(costs.numpy())
+    order = assign(costs)
+    assert sorted(order.tolist()) == list(range(220))
+    found = costs.double()[torch.arange(220), order].sum()
+    assert float(found) == pytest.approx(float(costs.double()[rows, columns].sum()), rel=1e-9)
 
 
 def test_inside_condition_never_crosses_a_label():
