@@ -90,4 +90,4 @@ def kill(
     psutil.wait_procs(family)
     trial.mark()
     trial.finish(*rerun, began=began)
-    trial.check(*rerun)
+    trial.check()

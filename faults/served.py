@@ -35,7 +35,7 @@ def server(trial: Trial, moment: Moment, back: bool) -> None:
         trial.met += f"; the run itself ended with {run.wait()}"
         trial.mark()
         trial.finish(*RUN, began=began)
-        trial.check(*RUN)
+        trial.check()
 
 
 def worker(trial: Trial, serving: psutil.Popen) -> psutil.Process:
@@ -75,7 +75,7 @@ def deployment(trial: Trial, moment: Moment, target: Callable[[Trial, psutil.Pop
             stack.enter_context(served(trial))
         trial.mark()
         trial.finish(*DEPLOYMENT, "--watch", began=began)
-    trial.check(*RETRAIN)
+    trial.check()
 
 
 @contextmanager
