@@ -1,4 +1,4 @@
-"""`python -m faults`: all faults, or those that are named; one line each, and a table in benchmarks/results/faults.json."""
+"""`python -m faults`: all faults, or those that are named; a line each, and all in benchmarks/results/faults.json."""
 
 from __future__ import annotations
 
@@ -83,9 +83,7 @@ def main() -> None:
         "--only", nargs="+", choices=list(plan.FAULTS), metavar="NAME", help="these, and write no table"
     )
     parser.add_argument("--jobs", type=int, default=2, help="faults at the same time (2)")
-    parser.add_argument(
-        "--folder", type=Path, help="where the projects are kept, to go on from there; else a new temporary one"
-    )
+    parser.add_argument("--folder", type=Path, help="keeps the projects, to go on from there; else a temporary one")
     chosen = parser.parse_args()
     names = chosen.only or random.Random(0).sample(list(plan.FAULTS), len(plan.FAULTS))
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="stipple-faults-"))

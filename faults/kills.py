@@ -1,4 +1,4 @@
-"""SIGKILL at a random moment: a moment is some time after something that the trace shows, so it is hit on any machine."""
+"""SIGKILL at a random moment: some time after something that the trace shows, so that any machine meets it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import psutil
 
-from faults.trial import REPRO, Trial
+from faults.trial import Trial
 from faults.world import World, read
 
 LONGEST = 3.0  # seconds after the event

@@ -11,7 +11,7 @@ import psutil
 
 from faults import kills, world
 from faults.kills import Moment
-from faults.trial import RETRAIN, RUN, Trial
+from faults.trial import RUN, Trial
 
 DEPLOYMENT = ("prefect", "deployment", "run", "retrain/retrain")
 

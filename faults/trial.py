@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections import Counter
 from contextlib import chdir
-from pathlib import Path
 from typing import Any
 
 import psutil

@@ -66,7 +66,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def build(folder: Path) -> World:
-    """Make the project in `folder`/reference, run it undisturbed, and keep in `folder`/world.json what that was like."""
+    """Make the project in `folder`/reference, run it undisturbed, and note in `folder`/world.json how that was."""
     project, trace = folder / "reference", folder / "reference.jsonl"
     make(project, folder)
     began = time.monotonic()
