@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import chdir, closing, contextmanager
+from contextlib import chdir, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -249,7 +249,8 @@ def prefect_server(folder: Path, port: int) -> Iterator[tuple[psutil.Popen, str]
 def end(process: psutil.Popen) -> None:
     """SIGKILL a process and all that it has started."""
     for member in [*process.children(recursive=True), process]:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
     process.wait()
 
 
