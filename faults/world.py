@@ -58,6 +58,8 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT / "faults" / "watch"),
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "120",  # several flows at once, on few cores, share one SQLite file
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "120",
         "DVC_SITE_CACHE_DIR": str(folder / "dvc"),
         "DVC_NO_ANALYTICS": "1",
         "OMP_NUM_THREADS": "1",
@@ -235,6 +237,7 @@ def server(folder: Path) -> Iterator[psutil.Popen]:
 def prefect_server(folder: Path, port: int) -> Iterator[tuple[psutil.Popen, str]]:
     log = (folder / f"server-{port}.log").open("a")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--no-services", "--no-ui"]
     env = environment(folder) | {"PREFECT_HOME": str(folder / f"server-{port}")}
     process = psutil.Popen(command, env=env, stdout=log, stderr=log)
     try:
