@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from faults import kills, world
-from faults.trial import RUN, Trial
+from faults.trial import REPRO, RUN, Trial
 from faults.world import World
 
 FORMS = ("header", "value", "half", "page")
@@ -92,9 +92,12 @@ def row_store(trial: Trial, stage: str, form: str, door: tuple[str, ...], rng: r
 
 
 def cache_entry(trial: Trial, stage: str, door: tuple[str, ...]) -> None:
-    """Damage an artifact in DVC's cache as a disk would (same size, same time), and lose it from `data/`."""
-    artifact = trial.project / f"data/{stage}.parquet"
-    digest = next(o["md5"] for o in trial.world.lock["stages"][stage]["outs"] if o["path"] == f"data/{stage}.parquet")
+    """Damage an artifact in DVC's cache as a disk would (same size, same time), and lose it from `data/`.
+
+    `dvc repro` trusts its cache and brings the damage back; without that artifact, `stipple run` notices it.
+    """
+    name = f"data/{stage}.parquet"
+    digest = next(out["md5"] for out in trial.world.lock["stages"][stage]["outs"] if out["path"] == name)
     trial.met = f"{stage}, one byte of its cached table"
     cached = trial.project / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
     times, content = cached.stat(), bytearray(cached.read_bytes())
@@ -103,9 +106,14 @@ def cache_entry(trial: Trial, stage: str, door: tuple[str, ...]) -> None:
     cached.write_bytes(content)
     cached.chmod(0o444)
     os.utime(cached, ns=(times.st_atime_ns, times.st_mtime_ns))
-    artifact.unlink()
+    (trial.project / name).unlink()
+    if door == REPRO:
+        trial.run(*door)
+        if (trial.project / name).read_bytes() != content:
+            trial.wrong.append("DVC noticed; the page on operations says that it does not")
+        (trial.project / name).unlink()
     trial.mark()
-    trial.finish(*door)
+    trial.finish(*RUN)
     trial.check()
 
 

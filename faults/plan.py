@@ -91,7 +91,8 @@ def _all() -> dict[str, Fault]:
         add(f"disk-full-{stage}", disk, door, door)
 
     def harm(name: str, fault: Callable, door: tuple[str, ...], **how) -> None:
-        add(name, partial(_harm, fault=fault, door=door, **how), door, door)
+        rerun = RUN if fault is damage.cache_entry else door
+        add(name, partial(_harm, fault=fault, door=door, **how), door, rerun)
 
     harm("read-only-run", damage.read_only, RUN, forgotten=("captions",), stage="captions")
     harm("read-only-dvc", damage.read_only, REPRO, forgotten=("embeddings",), stage="embeddings")
