@@ -1,5 +1,5 @@
-# make run: the main job, end to end · make test: everything the project promises
-.PHONY: run test clusters bench demo-models demo-clips lint
+# make run: the main job, end to end · make test: everything the project promises · make faults: kills and damage, on purpose
+.PHONY: run test faults clusters bench demo-models demo-clips lint
 export DVC_NO_ANALYTICS = 1
 BIN = .venv/bin
 
@@ -9,6 +9,9 @@ run: .venv/ready
 test: .venv/ready-test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+faults: .venv/ready-test
+	$(BIN)/python -m faults
 
 clusters: .venv/ready-clusters  # what `make test` skips: the runners that need Dask and Ray
 	$(BIN)/python -m pytest tests/test_runners.py

@@ -32,7 +32,7 @@ MapBatches = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 STORE = Path(".stipple/rows.sqlite")
 LOOKUP = 1024  # keys per query
-SORTED = 16  # batches that are sorted together, so that rows of one length meet in one batch
+SORTED = 16  # batches of neighbours that are sorted together, so that rows of one length meet in one batch
 
 log = logging.getLogger("stipple.rows")
 
@@ -205,11 +205,14 @@ def compute(
 
     `items()` is walked twice and should be light; `payload` turns the items of one batch into what `fn` needs (their
     pictures, say). `fn` returns one value or `Refused` per row; what happens when it raises: see `batches.attempt`.
-    `order` sorts rows before they share batches. `earlier` gives keys and outcomes from tables, and is read only if
-    something is missing. Held in memory: `SORTED` batches of items and the batches in flight.
+    `order` sorts neighbours before they share batches; which are neighbours does not depend on what is stored, so a run
+    that was killed goes on with the very batches it would have made. `earlier` gives keys and outcomes from tables, and
+    is read only if something is missing. Held in memory: `SORTED` batches of items and the batches in flight.
     """
     failed: dict[str, Outcome] = {}
     in_flight: deque[list[str]] = deque()
+    pending: set[str] = set()
+    window = max(LOOKUP, batch_size * SORTED)
     computed = reused = 0
     refilled = False
 
@@ -220,7 +223,7 @@ def compute(
 
         def missing() -> Iterator[tuple[str, Item]]:
             nonlocal refilled, reused
-            for chunk in chunks(items(), LOOKUP):
+            for chunk in chunks(items(), window):
                 keyed = [(key_of(item), item) for item in chunk]
                 known = store.known(key for key, _ in keyed)
                 if len(known) < len({key for key, _ in keyed}) and not refilled:
@@ -230,23 +233,22 @@ def compute(
                     known = store.known(key for key, _ in keyed)
                 fresh: dict[str, Item] = {}
                 for key, item in keyed:
-                    if key not in known:
+                    if key not in known and key not in pending:
                         fresh.setdefault(key, item)
+                pending.update(fresh)
                 reused += len(keyed) - len(fresh)
                 bar.update(len(keyed) - len(fresh))
-                yield from fresh.items()
+                yield from fresh.items() if order is None else sorted(fresh.items(), key=lambda keyed: order(keyed[1]))
 
         def batches() -> Iterator[list[Any]]:
-            for window in chunks(missing(), batch_size * SORTED):
-                if order is not None:
-                    window.sort(key=lambda keyed: order(keyed[1]))
-                for batch in chunks(window, batch_size):
-                    in_flight.append([key for key, _ in batch])
-                    yield payload([item for _, item in batch])
+            for batch in chunks(missing(), batch_size):
+                in_flight.append([key for key, _ in batch])
+                yield payload([item for _, item in batch])
 
         for outcomes in map_batches(work, batches()):
             done = dict(zip(in_flight.popleft(), outcomes, strict=True))
             store.put(stage, done)
+            pending.difference_update(key for key, outcome in done.items() if not outcome.passing)
             failed.update((key, outcome) for key, outcome in done.items() if outcome.passing)
             computed += len(done)
             bar.update(len(done))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from contextlib import closing
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -184,6 +185,21 @@ def test_a_killed_run_loses_at_most_the_batch_in_flight(tmp_path):
         fn = Doubler()
         assert double(range(12), fn, store).reused == 12
         assert fn.batches == []
+
+
+@pytest.mark.parametrize("order", [None, lambda n: -(n % 97)])
+@pytest.mark.parametrize("finished", [1, 5, 300, 301, 700])
+def test_a_killed_run_goes_on_with_the_batches_that_an_undisturbed_one_makes(tmp_path, order, finished):
+    """A row's last bits may depend on the batch that it is in."""
+    numbers = [n % 2500 for n in range(3001)]
+    undisturbed, before, after = Doubler(), Doubler(), Doubler()
+    with RowStore(tmp_path / "undisturbed.sqlite") as store:
+        double(numbers, undisturbed, store, order=order)
+    with RowStore(tmp_path / "killed.sqlite") as store:
+        double(numbers, before, store, order=order, map_batches=lambda fn, batches: islice(map(fn, batches), finished))
+        double(numbers, after, store, order=order)
+    assert before.batches + after.batches == undisturbed.batches
+    assert sum(map(len, undisturbed.batches)) == 2500
 
 
 def test_memory_holds_windows_not_the_table(store):
