@@ -82,7 +82,7 @@ def picture(rows: list[Row], compared: dict[str, float]) -> Figure:
     for shift, dash in DASHES.items():
         error.plot([], [], color=plots.FAINT, ls=dash, label=f"steps shifted by {shift:g}")
     error.set(title="Distance to the true end points (root mean square)", yscale="log")
-    quality.set(title="Chamfer distance to the frame's own points", yscale="log")
+    quality.set(title="Chamfer distance to the frame's own points")
     for axes in (error, quality):
         axes.set_xscale("log", base=2)
         axes.set_xticks(BUDGETS, [str(n) for n in BUDGETS])

@@ -1,10 +1,22 @@
-"""Flow matching for conditional point clouds: torch in, torch out."""
+"""Flow matching for conditional point clouds: torch in, torch out.
+
+What most programs need is here by name; the modules with the rest, `fm.paths`, `fm.plots` and so on, are loaded when
+they are first used.
+"""
+
+import importlib
+from types import ModuleType
 
 from fm.guidance import GUIDANCES, guided
 from fm.metrics import chamfer, emd, pairwise_chamfer, pairwise_sliced_w2, retrieval, sinkhorn_emd, sliced_w2
 from fm.networks import NETWORKS, build
 from fm.solvers import METHODS, dopri5, integrate, sample
 from fm.training import NotFinite, Progress, TrainConfig, TrainResult, train
+
+MODULES = (
+    "autoencoder", "conversions", "couplings", "distillation", "guidance", "likelihood", "metrics", "networks", "paths",
+    "plots", "sets", "solvers", "times", "toys", "training", "trajectories",
+)  # fmt: skip
 
 __all__ = [
     "GUIDANCES",
@@ -28,3 +40,13 @@ __all__ = [
     "sliced_w2",
     "train",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in MODULES:
+        return importlib.import_module(f"fm.{name}")
+    raise AttributeError(f"module 'fm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *MODULES])

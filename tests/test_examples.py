@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from examples import latent, rgb, ten_thousand, three_d
-from tasks import clouds, density, points
+from examples import latent, morph, rgb, ten_thousand, three_d
+from tasks import clouds, dataset, density, points
 from tasks.errors import StippleError
 
 
@@ -16,7 +16,7 @@ from tasks.errors import StippleError
 def tiny(monkeypatch):
     """Few steps and points for all of them."""
     few = {"CLOUDS": 4, "POINTS": 16, "SEEN": 8, "VECTORS": 6, "DRAWN": 40, "COMPARED": 3, "SHOWN": 2, "MANY": 70}
-    for module in (latent, rgb, ten_thousand, three_d):
+    for module in (latent, morph, rgb, ten_thousand, three_d):
         for name, value in (few | {"PROMPTS": ["a circle", "a bar"], "PROMPT": "a circle"}).items():
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
@@ -51,6 +51,15 @@ def test_ten_thousand_points(tiny, trained, tmp_path, capsys):
     ten_thousand.main(trained, tmp_path)
     assert colors_of(tmp_path / "ten-thousand.png") > 2
     assert "70 points, " in capsys.readouterr().out
+
+
+def test_one_face_becomes_another(tiny, trained, tmp_path, capsys):
+    ids = dataset.load(trained)["frame_ids"]
+    morph.main((ids[0], ids[-1]), trained, tmp_path)
+    assert colors_of(tmp_path / "morph.png") > 2
+    assert "morphed: Chamfer" in capsys.readouterr().out
+    with pytest.raises(StippleError, match="give two frames of the data set"):
+        morph.main((ids[0], "nobody.mp4/000000"), trained, tmp_path)
 
 
 def test_latents(tiny, trained, tmp_path, capsys):

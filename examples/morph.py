@@ -1,0 +1,68 @@
+"""A neutral face becomes a laughing one: the source of a flow need not be noise.
+
+    python -m examples.morph [FROM TO]      # two frames of data/train_data.pt, as CLIP/NUMBER; after `stipple run`
+
+x0 are points of the one frame, x1 of the other, paired by optimal transport: so each dot goes where it is near, and
+what both faces share stays.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import fm
+from tasks import dataset, density, drawings, files, plots, toys
+from tasks.errors import StippleError
+
+ROOT = Path(__file__).parent.parent
+OUTPUT = ROOT / "examples" / "output"
+FACES = ("finn-turns-right.mp4/000000", "finn-turns-left-laughing.mp4/000000")
+NETWORK = {"name": "film", "condition_dim": 1, "width": 64, "blocks": 3, "embedding": 64}
+POINTS = 1024  # of a step
+CONFIG = fm.TrainConfig(
+    steps=500, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=64,
+    coupling=partial(fm.couplings.exact_ot, block=256),
+)  # fmt: skip
+DRAWN, STEPS, SHOWN = 1500, 24, 7
+
+
+def main(faces: tuple[str, ...] = FACES, root: Path = ROOT, output: Path = OUTPUT) -> None:
+    data = dataset.load(root)
+    if len(faces) != 2 or not set(faces) <= set(data["frame_ids"]):
+        raise StippleError(f"{', '.join(faces)}: give two frames of the data set, such as {data['frame_ids'][0]}")
+    rows = torch.tensor([data["frame_ids"].index(face) for face in faces])
+
+    def points_of(row: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        return density.draw(data["density"], row.unsqueeze(0), n, generator)
+
+    def source(x1: Tensor, generator: torch.Generator) -> Tensor:
+        return points_of(rows[0], x1.shape[1], generator)
+
+    network = toys.train(
+        "morph",
+        fm.build(NETWORK),
+        lambda generator: (points_of(rows[1], POINTS, generator),),
+        replace(CONFIG, source=source),
+    )
+    generator = torch.Generator().manual_seed(0)
+    x0, true, again = (points_of(row, DRAWN, generator) for row in (rows[0], rows[1], rows[1]))
+    way = fm.sample(network, None, DRAWN, x0=x0, steps=STEPS, trajectory=True).trajectory[:, 0]
+    for name, x in {"the first face": x0, "morphed": way[-1:], "another sample of the second": again}.items():
+        print(f"{name}: Chamfer {float(fm.chamfer(x, true)):.3f}, sliced W2 {float(fm.sliced_w2(x, true)):.3f}")
+    shown = torch.linspace(0, STEPS, SHOWN).long()
+    files.write(output / "morph.png", plots.cloud_rows({"": way[shown]}))
+    files.write(output / "morph.gif", drawings.gif([x.numpy() for x in way], side=300))
+    print(output / "morph.png")
+
+
+if __name__ == "__main__":
+    try:
+        main(tuple(sys.argv[1:]) or FACES)
+    except StippleError as error:
+        sys.exit(f"error: {error}")
