@@ -31,8 +31,8 @@ from tasks import dataset, evaluation, files, generation, plots, settings, train
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 STEPS, NOISES, TEACHER_STEPS, SHOWN = 1500, 6, 16, 7
-EVALUATIONS = {"teacher": (1, 2, 4, 8, EULER_STEPS), "teacher by midpoint": (2, 4), "reflow": (1, 2, 4), "student of 1 step": (1,),
-               "student of 2 steps": (2,)}  # fmt: skip
+EVALUATIONS = {"teacher": (1, 2, 4, 8, EULER_STEPS), "teacher by midpoint": (2, 4), "reflow": (1, 2, 4),
+               "student of 1 step": (1,), "student of 2 steps": (2,)}  # fmt: skip
 
 
 def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
