@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+import fm
 from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial
 from fm import distillation
 from fm.training import DrawBatch, train
@@ -30,8 +31,8 @@ from tasks import dataset, evaluation, files, generation, plots, settings, train
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 STEPS, NOISES, TEACHER_STEPS, SHOWN = 1500, 6, 16, 7
-EVALUATIONS = {"teacher": (1, 2, 4, 8, EULER_STEPS), "reflow": (1, 2, 4), "student of 1 step": (1,),
-               "student of 2 steps": (2,)}  # fmt: skip
+EVALUATIONS = {"teacher": (1, 2, 4, 8, EULER_STEPS), "teacher by midpoint": (2, 4), "reflow": (1, 2, 4),
+               "student of 1 step": (1,), "student of 2 steps": (2,)}  # fmt: skip
 
 
 def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
@@ -53,7 +54,7 @@ def main() -> None:
         teacher, texts, POINTS, strides=2, steps=TEACHER_STEPS, generator=torch.Generator().manual_seed(0)
     )
     seconds = {"the teacher's ways": time.perf_counter() - began}
-    networks = {"teacher": teacher}
+    networks = {"teacher": teacher, "teacher by midpoint": teacher}
     for name, draw in {
         "reflow": distillation.reflow_batches(ways, texts, clouds=64, points=64),
         "student of 1 step": distillation.stride_batches(ways[[0, 2]], texts, clouds=64, points=64),
@@ -64,9 +65,11 @@ def main() -> None:
         seconds[name] = time.perf_counter() - began
 
     scores, clouds = {}, {"the frame": trial.truth}
+    noise = torch.randn(FRAMES, POINTS, teacher.dim, generator=torch.Generator().manual_seed(0))
     for name, network in networks.items():
         for n in EVALUATIONS[name]:
-            drawn = evaluation.sampled(network, trial.conditions, POINTS, steps=n, guidance=1.0, seed=0)
+            way = {"steps": n // 2, "method": "midpoint"} if name.endswith("midpoint") else {"steps": n}
+            drawn = fm.sample(network, trial.conditions, POINTS, x0=noise, **way).x
             scores[f"{name}, {n}"] = trial.scores(drawn)
             clouds[f"{name},\n{n} evaluations" if n > 1 else f"{name},\n1 evaluation"] = drawn
             print(f"{name}, {n}: {scores[f'{name}, {n}']}", flush=True)
