@@ -95,6 +95,7 @@ def main() -> None:
         result = {
             "undisturbed_s": round(world.load(folder).seconds, 1),
             "jobs": chosen.jobs,
+            "planned": len(plan.FAULTS),
             "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "processor": platform.machine()},
             "faults": rows,
         }

@@ -26,6 +26,8 @@ class Fault:
 
 def _kill(world: World, name: str, rng: random.Random, *, stage, door, target, rerun, forgotten) -> Trial:
     trial = Trial(world, name, forgotten, promoted=door != RETRAIN)
+    if target is kills.ephemeral_server:
+        del trial.environment["PREFECT_API_URL"]
     moment = kills.moment(world, stage, rng, working=target is kills.child)
     kills.kill(trial, moment, door, target, rerun)
     return trial

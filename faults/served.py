@@ -89,7 +89,8 @@ def served(trial: Trial) -> Iterator[psutil.Popen]:
             time.sleep(0.2)
         yield serving
     finally:
-        family = serving.children(recursive=True) if serving.poll() is None else []
-        serving.send_signal(signal.SIGINT)
-        serving.wait()
-        psutil.wait_procs(family)
+        if serving.poll() is None:
+            family = serving.children(recursive=True)
+            serving.send_signal(signal.SIGINT)
+            serving.wait()
+            psutil.wait_procs(family)

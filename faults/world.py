@@ -244,7 +244,8 @@ def prefect_server(folder: Path, port: int) -> Iterator[tuple[psutil.Popen, str]
         until_answers(port, process)
         yield process, f"http://127.0.0.1:{port}/api"
     finally:
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):  # where it was killed
+            process.terminate()
         process.wait()
         log.close()
 

@@ -8,6 +8,7 @@ Like `dvc` itself it works on the project in the current folder.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -79,7 +80,7 @@ def reproduce(name: str, compute: Callable[[], None]) -> Outcome:
     params. If it fails, or if a dep or param changes while it runs, nothing is recorded and the outputs that were
     there come back.
     """
-    with _open() as repo:
+    with _told_when_full(), _open() as repo:
         stage = _stage(repo, name)
         with repo.lock:
             if not stage.changed():
@@ -110,9 +111,10 @@ def earned(name: str) -> Iterator[None]:
 
     `dvc repro` reads them after the work alone, and would record the result as theirs.
     """
-    asked = _asked(name)
-    yield
-    _check_unmoved(name, asked, _asked(name))
+    with _told_when_full():
+        asked = _asked(name)
+        yield
+        _check_unmoved(name, asked, _asked(name))
 
 
 @contextmanager
@@ -235,6 +237,17 @@ def _mend(repo: Repo) -> None:
                 draft.unlink()
             if not any(entry.iterdir()):
                 entry.rmdir()
+
+
+@contextmanager
+def _told_when_full() -> Iterator[None]:
+    """A full disk, wherever a stage or DVC meets it, in one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StippleError(f"no space left on the disk of {Path.cwd()}; free some and run again") from None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 
 from faults.__main__ import good, run
 
-FEW = ["kill-run-11", "kill-child-05", "row-store-half"]
+FEW = ["kill-run-10", "kill-child-03", "row-store-half"]
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,24 @@ def test_a_failed_run_leaves_outputs_and_record_as_they_were(project: Path) -> N
     assert (project / "dvc.lock").read_bytes() == lock
 
 
+@pytest.mark.parametrize("door", ["reproduce", "earned"])
+def test_a_full_disk_is_told_in_one_line_whoever_met_it(project: Path, door: str) -> None:
+    """/dev/full is a disk without space, and torch, say, knows no StippleError."""
+    double(project)
+    (project / "input.txt").write_text("4")
+
+    def fill() -> None:
+        Path("/dev/full").write_text("half")
+
+    with pytest.raises(StippleError, match="no space left on the disk of"):
+        if door == "reproduce":
+            record.reproduce("double", fill)
+        else:
+            with record.earned("double"):
+                fill()
+    assert (project / "out.txt").read_text() == "42\n"
+
+
 @pytest.mark.parametrize("name, text", [("params.yaml", "scale: 9\n"), ("input.txt", "5")])
 def test_a_result_whose_question_moved_meanwhile_is_not_recorded(project: Path, name: str, text: str) -> None:
     def compute() -> None:
