@@ -81,7 +81,7 @@ def served(project: Path, environment: dict[str, str], home: Path) -> Iterator[p
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300  # a busy machine takes its time
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)
