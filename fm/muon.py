@@ -35,7 +35,10 @@ class Muon(torch.optim.Optimizer):
                     by_shape[weight.shape, weight.device].append(weight)
             for weights in by_shape.values():
                 gradients = [weight.grad for weight in weights]
-                averages = [self.state[w].setdefault("momentum", torch.zeros_like(w)) for w in weights]
+                for weight in weights:
+                    if not self.state[weight]:
+                        self.state[weight]["momentum"] = torch.zeros_like(weight)
+                averages = [self.state[weight]["momentum"] for weight in weights]
                 torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
                 ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
                 updates = orthogonalized(torch.stack(ahead)).unbind()
