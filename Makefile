@@ -8,7 +8,7 @@ run: .venv/ready
 
 test: .venv/ready-test
 	$(BIN)/ruff check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile  # a file at a time for each core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder  # a file at a time for each core
 
 faults: .venv/ready-test
 	$(BIN)/python -m faults

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 PIPELINE = ("frames", "rows", "captions", "pipeline", "orchestration", "ordinary")
-FLOW = ("training", "speed", "coupling", "sets", "unseen", "students", "likelihood", "solvers", "published")
+FLOW = ("training", "speed", "coupling", "sets", "unseen", "students", "likelihood", "solvers", "published",
+        "warm_start")  # fmt: skip
 for name in PIPELINE + FLOW:
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

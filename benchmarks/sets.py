@@ -77,12 +77,12 @@ def main() -> None:
         began = time.process_time()
         with tqdm(total=CONFIG.steps, desc=kind, unit="step") as bar:
             network = fm.train(network, draw_batch, CONFIG, on_step=lambda _, bar=bar: bar.update()).network
-        seconds = round(time.process_time() - began, 1)
+        spent = {"training_cpu_s": round(time.process_time() - began, 1)}
         clouds = [
             evaluation.sampled(network, identity[k].expand(len(r), -1), POINTS, steps=EULER_STEPS, guidance=1.0, seed=k)
             for k, r in enumerate(references)
         ]
-        scores[kind] = mean([compared(g, r) for g, r in zip(clouds, references, strict=True)]) | {"training_cpu_s": seconds}
+        scores[kind] = mean([compared(g, r) for g, r in zip(clouds, references, strict=True)]) | spent
         shown[kind] = clouds[0][:SHOWN]
         print(kind, scores[kind], flush=True)
     result = {

@@ -105,5 +105,5 @@ def result(future: PrefectFuture[Any], name: str) -> Any:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise StippleError(
             f"{name}: a batch was lost on its way ({reason}); see to {runners.VARIABLE}={runners.chosen()} and run "
-            "again: finished batches are kept"
+            "again: stored batches are kept"
         ) from error

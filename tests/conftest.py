@@ -7,6 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+LONG = {"test_two_doors.py", "test_faults.py", "test_deployments.py", "test_end_to_end.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Minutes before seconds, so that no core is left alone with a long file at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
