@@ -3,11 +3,15 @@
 `make clusters` installs what the clusters need; `make test` alone skips them.
 """
 
+import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,23 +30,47 @@ def needs(kind: str) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The `dataset` flow of a new project with a runner: the files that it makes, and what it says."""
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "DVC_", "STIPPLE_"))}
     kept |= {"PATH": f"{BIN}:{kept['PATH']}", "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
-    kept |= {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
+    return kept | {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def project(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Path:
+    return new_project(tmp_path_factory, env)
+
+
+def new_project(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Path:
+    """A project of two clips, with batches so small that there are several."""
 
     def init(folder: Path, *words: str) -> None:
-        subprocess.run(words, cwd=folder, env=kept, check=True)
+        subprocess.run(words, cwd=folder, env=env, check=True)
+
+    project = make_project(tmp_path_factory.mktemp("project"), init, clips=2)
+    profile = project / "profiles" / "demo.yaml"
+    profile.write_text(re.sub(r"batch_size: \d+", "batch_size: 2", profile.read_text()))
+    return project
+
+
+def started(project: Path, env: dict[str, str], runner: str) -> subprocess.Popen[str]:
+    """The `dataset` flow with a runner."""
+    env = env | {runners.VARIABLE: runner}
+    return subprocess.Popen(
+        [sys.executable, "-c", FLOW], cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Run:
+    """The flow of a new project with a runner: the files that it makes, and what it says."""
 
     def run(runner: str) -> tuple[dict[str, str], str]:
-        project = make_project(tmp_path_factory.mktemp("project"), init, clips=2)
-        profile = project / "profiles" / "demo.yaml"
-        profile.write_text(re.sub(r"batch_size: \d+", "batch_size: 4", profile.read_text()))
-        env = kept | {runners.VARIABLE: runner}
-        done = subprocess.run([sys.executable, "-c", FLOW], cwd=project, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return digests(project), done.stdout + done.stderr
+        project = new_project(tmp_path_factory, env)
+        flow = started(project, env, runner)
+        said = flow.communicate()[0]
+        assert flow.returncode == 0, said
+        return digests(project), said
 
     return run
 
@@ -61,6 +89,51 @@ def test_every_runner_makes_the_same_bytes(run: Run, here: dict[str, str], runne
     assert {"dask": "new Dask cluster", "ray": "local Ray instance"}.get(runner, "") in said
     assert said.count("Starting temporary server") == 1
     assert files == here
+
+
+@pytest.fixture
+def cluster(project: Path, env: dict[str, str]) -> Iterator[dict[str, subprocess.Popen]]:
+    """A Dask scheduler and two workers of one thread, each a process of its own."""
+    quiet = {"cwd": project, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler = [f"{BIN}/dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    worker = [f"{BIN}/dask", "worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    contact = ["--scheduler-file", str(project / "scheduler.json")]
+    names = {"scheduler": scheduler, "worker": worker, "another worker": worker}
+    processes = {name: subprocess.Popen(words + contact, **quiet) for name, words in names.items()}
+    yield processes
+    for process in processes.values():
+        process.kill()
+        process.wait()
+
+
+def stored_captions(project: Path) -> int:
+    try:
+        with closing(sqlite3.connect(project / ".stipple" / "rows.sqlite")) as store:
+            return store.execute("SELECT count(*) FROM rows WHERE stage = 'captions'").fetchone()[0]
+    except sqlite3.OperationalError:  # no store yet
+        return 0
+
+
+@needs("dask")
+@pytest.mark.parametrize("victim", ["worker", "scheduler"])
+def test_what_is_killed_in_a_cluster_costs_no_stored_row(
+    here: dict[str, str], project: Path, env: dict[str, str], cluster: dict[str, subprocess.Popen], victim: str
+) -> None:
+    while not (project / "scheduler.json").exists():
+        time.sleep(0.1)
+    flow = started(project, env, json.loads((project / "scheduler.json").read_text())["address"])
+    while flow.poll() is None and not (kept := stored_captions(project)):
+        time.sleep(0.02)
+    cluster[victim].kill()
+    said = flow.communicate()[0]
+    if victim == "scheduler":
+        assert flow.returncode != 0
+        assert "stored batches are kept" in said, said
+        flow = started(project, env, "")
+        said = flow.communicate()[0]
+        assert int(re.search(r"captions: .* computed, (\d+) reused", said)[1]) >= kept > 0
+    assert flow.returncode == 0, said
+    assert digests(project) == here
 
 
 def test_batches_stay_in_the_flows_own_thread_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
