@@ -107,8 +107,9 @@ def cluster(project: Path, env: dict[str, str]) -> Iterator[dict[str, subprocess
 
 
 def stored_captions(project: Path) -> int:
+    """Read only, so that a look at a run at work never makes the store that the run is about to make."""
     try:
-        with closing(sqlite3.connect(project / ".stipple" / "rows.sqlite")) as store:
+        with closing(sqlite3.connect(f"file:{project}/.stipple/rows.sqlite?mode=ro", uri=True)) as store:
             return store.execute("SELECT count(*) FROM rows WHERE stage = 'captions'").fetchone()[0]
     except sqlite3.OperationalError:  # no store yet
         return 0
@@ -120,6 +121,7 @@ def test_what_is_killed_in_a_cluster_costs_no_stored_row(
     here: dict[str, str], project: Path, env: dict[str, str], cluster: dict[str, subprocess.Popen], victim: str
 ) -> None:
     while not (project / "scheduler.json").exists():
+        assert cluster["scheduler"].poll() is None, "the scheduler ended by itself"
         time.sleep(0.1)
     flow = started(project, env, json.loads((project / "scheduler.json").read_text())["address"])
     while flow.poll() is None and not (kept := stored_captions(project)):
