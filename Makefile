@@ -11,10 +11,10 @@ test: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder  # a file at a time for each core
 
 faults: .venv/ready-test
-	$(BIN)/python -m faults
+	$(BIN)/python -m tests.faults
 
 clusters: .venv/ready-clusters  # what `make test` skips: the runners that need Dask and Ray
-	$(BIN)/python -m pytest tests/test_runners.py
+	$(BIN)/python -m pytest tests/flows/test_runners.py
 
 lint: .venv/ready-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

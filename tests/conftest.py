@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support import ROOT
+
 LONG = {"test_two_doors.py", "test_faults.py", "test_deployments.py", "test_end_to_end.py"}
 
 
@@ -23,8 +25,8 @@ def seeded() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three small real checkpoints that know a few texts by heart, see tests/tiny.py."""
-    from tests import tiny
+    """A folder with three small real checkpoints that know a few texts by heart, see tests/support/tiny_models.py."""
+    from tests.support import tiny_models as tiny
 
     folder = tmp_path_factory.mktemp("tiny")
     tiny.save(folder)
@@ -35,9 +37,9 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def params():
     """The project's own params.yaml, with the requests that the tiny models know."""
     from tasks import settings
-    from tests import tiny
+    from tests.support import tiny_models as tiny
 
-    known = settings.load(Path(__file__).parent.parent).params
+    known = settings.load(ROOT).params
     captions = known.captions.model_copy(update={"prompt": tiny.PROMPT})
     summaries = known.summaries.model_copy(update={"prompt": tiny.INSTRUCTION, "max_words": tiny.LIMITS[0]})
     return known.model_copy(update={"captions": captions, "summaries": summaries})
@@ -45,7 +47,7 @@ def params():
 
 @pytest.fixture(scope="session")
 def trained(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project with a trained model, see tests/world.py. Tests that write work on a copy."""
-    from tests import world
+    """A small project with a trained model, see tests/support/small_project.py. Tests that write work on a copy."""
+    from tests.support import small_project as world
 
     return world.trained(tmp_path_factory.mktemp("trained"), tiny_models / "embedder")

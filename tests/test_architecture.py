@@ -11,8 +11,8 @@ import yaml
 
 from flows.pipeline import DATASET, TRAINING
 from flows.stages import MODULES
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 FORBIDDEN = {
     "fm": {"tasks", "flows", "demo", "prefect", "dvc", "pyarrow", "pandas", "transformers"},
     "tasks": {"flows", "demo", "prefect"},

@@ -1,0 +1,166 @@
+"""Where batches are computed makes no difference to a byte: threads, a Dask and a Ray cluster of two workers.
+
+`make clusters` installs what the clusters need; `make test` alone skips them.
+"""
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from flows import runners
+from tasks.errors import StippleError
+from tests.flows.test_end_to_end import BIN, digests, make_project
+
+FLOW = "from flows.pipeline import dataset\nif __name__ == '__main__': dataset()"
+Run = Callable[[str], tuple[dict[str, str], str]]
+
+
+def needs(kind: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not find_spec(f"prefect_{kind}"), reason=f"prefect-{kind} is not here: `make clusters`")
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "DVC_", "STIPPLE_"))}
+    kept |= {"PATH": f"{BIN}:{kept['PATH']}", "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
+    return kept | {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def project(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Path:
+    return new_project(tmp_path_factory, env)
+
+
+def new_project(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Path:
+    """A project of two clips, with batches so small that there are several."""
+
+    def init(folder: Path, *words: str) -> None:
+        subprocess.run(words, cwd=folder, env=env, check=True)
+
+    project = make_project(tmp_path_factory.mktemp("project"), init, clips=2)
+    profile = project / "profiles" / "demo.yaml"
+    profile.write_text(re.sub(r"batch_size: \d+", "batch_size: 2", profile.read_text()))
+    return project
+
+
+def started(project: Path, env: dict[str, str], runner: str) -> subprocess.Popen[str]:
+    """The `dataset` flow with a runner."""
+    env = env | {runners.VARIABLE: runner}
+    return subprocess.Popen(
+        [sys.executable, "-c", FLOW], cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Run:
+    """The flow of a new project with a runner: the files that it makes, and what it says."""
+
+    def run(runner: str) -> tuple[dict[str, str], str]:
+        project = new_project(tmp_path_factory, env)
+        flow = started(project, env, runner)
+        said = flow.communicate()[0]
+        assert flow.returncode == 0, said
+        return digests(project), said
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def here(run: Run) -> dict[str, str]:
+    """The files that the flow makes in its own thread."""
+    return run("")[0]
+
+
+@pytest.mark.parametrize(
+    "runner", ["threads", pytest.param("dask", marks=needs("dask")), pytest.param("ray", marks=needs("ray"))]
+)
+def test_every_runner_makes_the_same_bytes(run: Run, here: dict[str, str], runner: str) -> None:
+    files, said = run(runner)
+    assert {"dask": "new Dask cluster", "ray": "local Ray instance"}.get(runner, "") in said
+    assert said.count("Starting temporary server") == 1
+    assert files == here
+
+
+@pytest.fixture
+def cluster(project: Path, env: dict[str, str]) -> Iterator[dict[str, subprocess.Popen]]:
+    """A Dask scheduler and two workers of one thread, each a process of its own."""
+    quiet = {"cwd": project, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler = [f"{BIN}/dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    worker = [f"{BIN}/dask", "worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    contact = ["--scheduler-file", str(project / "scheduler.json")]
+    names = {"scheduler": scheduler, "worker": worker, "another worker": worker}
+    processes = {name: subprocess.Popen(words + contact, **quiet) for name, words in names.items()}
+    yield processes
+    for process in processes.values():
+        process.kill()
+        process.wait()
+
+
+def stored_captions(project: Path) -> int:
+    """Read only, so that a look at a run at work never makes the store that the run is about to make."""
+    try:
+        with closing(sqlite3.connect(f"file:{project}/.stipple/rows.sqlite?mode=ro", uri=True)) as store:
+            return store.execute("SELECT count(*) FROM rows WHERE stage = 'captions'").fetchone()[0]
+    except sqlite3.OperationalError:  # no store yet
+        return 0
+
+
+@needs("dask")
+@pytest.mark.parametrize("victim", ["worker", "scheduler"])
+def test_what_is_killed_in_a_cluster_costs_no_stored_row(
+    here: dict[str, str], project: Path, env: dict[str, str], cluster: dict[str, subprocess.Popen], victim: str
+) -> None:
+    while not (project / "scheduler.json").exists():
+        assert cluster["scheduler"].poll() is None, "the scheduler ended by itself"
+        time.sleep(0.1)
+    flow = started(project, env, json.loads((project / "scheduler.json").read_text())["address"])
+    while flow.poll() is None and not (kept := stored_captions(project)):
+        time.sleep(0.02)
+    cluster[victim].kill()
+    said = flow.communicate()[0]
+    if victim == "scheduler":
+        assert flow.returncode != 0
+        assert "stored batches are kept" in said, said
+        flow = started(project, env, "")
+        said = flow.communicate()[0]
+        assert int(re.search(r"captions: .* computed, (\d+) reused", said)[1]) >= kept > 0
+    assert flow.returncode == 0, said
+    assert digests(project) == here
+
+
+def test_batches_stay_in_the_flows_own_thread_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(runners.VARIABLE, raising=False)
+    assert not runners.takes("captions")
+    monkeypatch.setenv(runners.VARIABLE, "threads")
+    assert runners.takes("captions") and runners.takes("frames")
+    monkeypatch.setenv(runners.VARIABLE, "tcp://127.0.0.1:8786")
+    assert runners.takes("captions") and not runners.takes("frames")
+
+
+@pytest.mark.parametrize(
+    "runner, says",
+    [
+        ("spark", "must be threads, dask, ray, tcp://"),
+        ("http://127.0.0.1:8786", "must be threads, dask, ray, tcp://"),
+        ("dask", r"pip install -e '\.\[dask\]'"),
+        ("tcp://127.0.0.1:8786", r"pip install -e '\.\[dask\]'"),
+        ("ray", r"pip install -e '\.\[ray\]'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, runner: str, says: str) -> None:
+    for package in ("prefect_dask", "prefect_ray"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setenv(runners.VARIABLE, runner)
+    with pytest.raises(StippleError, match=says) as error:
+        runners.task_runner()
+    assert "\n" not in str(error.value)

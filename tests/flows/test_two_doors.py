@@ -1,0 +1,112 @@
+"""`dvc` and `stipple run` take turns on one project, as people do, and come to the bytes of a single clean run."""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.flows.test_end_to_end import ROOT, Command, computed, digests, environment, make_project, run  # noqa: F401
+
+STAGES = 9
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory, run: Command) -> Path:  # noqa: F811
+    """A committed project in which nothing was computed yet."""
+    project = make_project(tmp_path_factory.mktemp("empty"), run, clips=2)
+    (project / ".gitignore").write_text(".stipple/\n__pycache__/\n")
+    commit(project, run)
+    return project
+
+
+@pytest.fixture(scope="module")
+def clean(empty: Path, tmp_path_factory: pytest.TempPathFactory, run: Command) -> Path:  # noqa: F811
+    """The same after one undisturbed run."""
+    project = shutil.copytree(empty, tmp_path_factory.mktemp("clean") / "project", symlinks=True)
+    run(project, "stipple", "run")
+    commit(project, run)
+    return project
+
+
+def commit(project: Path, run: Command) -> None:  # noqa: F811
+    run(project, "git", "add", "-A")
+    run(project, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "as it is")
+
+
+def interrupted(project: Path, number: int, when: Callable[[], bool], environment: dict, *words: str) -> None:  # noqa: F811
+    """Start a command, and send its process, as a terminal or a supervisor would, the signal once `when` holds."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
+    process = psutil.Popen(words, cwd=project, env=environment, preexec_fn=as_in_a_terminal, **quiet)
+    while not when():
+        assert process.poll() is None, f"{' '.join(words)} ended before it could be interrupted"
+        time.sleep(0.05)
+    family = process.children(recursive=True)
+    process.send_signal(number)
+    assert process.wait(60) != 0
+    for member in family:  # a stage that outlives `dvc repro` holds the lock until it ends
+        member.wait(60)
+
+
+def nothing_is_left(project: Path, run: Command) -> None:  # noqa: F811
+    assert "up to date" in run(project, "dvc", "status")
+    output = run(project, "stipple", "run")
+    assert output.count("Cached('unchanged'") == STAGES and computed(output) == {}
+
+
+def test_interrupted_runs_and_single_stages_end_in_the_bytes_of_a_clean_run(
+    empty: Path,
+    clean: Path,
+    environment: dict[str, str],  # noqa: F811
+    run: Command,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    project = shutil.copytree(empty, tmp_path / "project", symlinks=True)
+    data = project / "data"
+    interrupted(project, signal.SIGINT, (data / "points.parquet").exists, environment, "stipple", "run")
+    run(project, "dvc", "repro", "captions")
+    interrupted(project, signal.SIGTERM, (data / "summaries.parquet").exists, environment, "dvc", "repro")
+    assert "captions" not in computed(run(project, "stipple", "run"))
+    assert digests(project) == digests(clean)
+    assert "up to date" in run(project, "dvc", "status")
+
+
+def test_after_an_experiment_there_is_nothing_to_do_and_the_way_back_is_free(
+    clean: Path,
+    run: Command,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    project = shutil.copytree(clean, tmp_path / "project", symlinks=True)
+    assert "Running stage 'train'" in run(project, "dvc", "exp", "run", "-S", "train.recipes.film.steps=21")
+    assert digests(project)["data/model.safetensors"] != digests(clean)["data/model.safetensors"]
+    nothing_is_left(project, run)
+    assert "Running stage" not in run(project, "dvc", "exp", "run", "-S", "train.recipes.film.steps=20")
+    assert digests(project) == digests(clean)
+    assert "up to date" in run(project, "dvc", "status")
+
+
+def test_a_clone_that_pulled_computes_the_rows_of_a_new_clip_alone(clean: Path, run: Command, tmp_path: Path) -> None:  # noqa: F811
+    project, clone = shutil.copytree(clean, tmp_path / "project", symlinks=True), tmp_path / "clone"
+    run(project, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    run(project, "dvc", "push")
+    commit(project, run)
+    run(tmp_path, "git", "clone", "-q", str(project), str(clone))
+    run(clone, "dvc", "pull")
+    assert digests(clone) == digests(clean)
+    assert "up to date" in run(clone, "dvc", "status")
+    clip = sorted((ROOT / "demo" / "clips").glob("*.mp4"))[2]
+    shutil.copy(clip, clone / "clips")
+    rows = computed(run(clone, "stipple", "run"))
+    sources = pq.read_table(clone / "data" / "frames.parquet", columns=["source"])["source"].to_pylist()
+    new = sources.count(clip.name)
+    assert 0 < new < len(sources)
+    assert rows["points"] == rows["captions"] == new
+    assert 0 < rows["summaries"] <= new and 0 < rows["embeddings"] <= new
+    assert "up to date" in run(clone, "dvc", "status")

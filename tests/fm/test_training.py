@@ -1,0 +1,186 @@
+"""The training loop: it learns, it goes on to the same bytes, it stops on NaN and says where."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import fm
+from fm import couplings, paths, times, training
+
+CENTRES = torch.tensor([[1.5, 0.0], [-1.5, 0.0], [0.0, 1.5], [0.0, -1.5]])
+SMALL = {"name": "film", "condition_dim": 4, "width": 32, "blocks": 1, "frequencies": 8, "bandwidth": 1.0}
+CONFIG = fm.TrainConfig(steps=12, warmup=3, checkpoint_every=4, times_per_cloud=2)
+
+
+def discs(generator):
+    """Four kinds of cloud, each a small disc at its own centre."""
+    kind = torch.randint(4, (8,), generator=generator)
+    return CENTRES[kind].unsqueeze(1) + 0.1 * torch.randn(8, 32, 2, generator=generator), torch.eye(4)[kind]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_it_learns_where_each_condition_lies():
+    result = fm.train(fm.build(SMALL), discs, replace(CONFIG, steps=300, learning_rate=5e-3))
+    assert float(result.losses[-20:].mean()) < 0.3 * float(result.losses[:5].mean())
+    clouds = fm.sample(result.network, torch.eye(4), 200, steps=8, generator=torch.Generator().manual_seed(0)).x
+    assert torch.allclose(clouds.mean(1), CENTRES, atol=0.15)
+
+
+@pytest.mark.parametrize("name", ["film", "set-film", "baseline"])
+def test_muon_trains_the_hidden_matrices_and_no_others(name):
+    network = fm.build({"name": name})
+    adam, muon = training.optimizers_of(network, replace(CONFIG, hidden_learning_rate=0.01))
+    grouped = [p for optimizer in (adam, muon) for group in optimizer.param_groups for p in group["params"]]
+    assert len(grouped) == len(set(grouped)) == len(list(network.parameters()))
+    hidden = muon.param_groups[0]["params"]
+    assert hidden and all(p.ndim == 2 and p.shape[0] > network.dim for p in hidden)
+    assert len(training.optimizers_of(network, CONFIG)) == 1
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("hidden_learning_rate", [None, 0.01])
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, hidden_learning_rate):
+    config = replace(CONFIG, hidden_learning_rate=hidden_learning_rate)
+    whole = fm.train(fm.build(SMALL), discs, config, checkpoint_dir=tmp_path / "whole")
+
+    def kill(progress):
+        if progress.step == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fm.train(fm.build(SMALL), discs, config, checkpoint_dir=tmp_path / "killed", on_step=kill)
+    resumed = fm.train(fm.build({**SMALL, "seed": 9}), discs, config, checkpoint_dir=tmp_path / "killed")
+    assert resumed.resumed_at == 4
+    assert same(whole.network, resumed.network) and torch.equal(whole.losses, resumed.losses)
+    assert [p.name for p in (tmp_path / "killed").iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    first = fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
+    steps = []
+    again = fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path, on_step=steps.append)
+    assert same(first.network, again.network) and steps == [] and again.resumed_at == 12
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"learning_rate: 0\.002 then, 0\.001 now"):
+        fm.train(fm.build(SMALL), discs, replace(CONFIG, learning_rate=1e-3), checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="network of other sizes"):
+        fm.train(fm.build({**SMALL, "width": 16}), discs, CONFIG, checkpoint_dir=tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
+
+
+def test_the_seed_decides_the_run():
+    one, two, other = (fm.train(fm.build(SMALL), discs, replace(CONFIG, seed=s)) for s in (0, 0, 1))
+    assert same(one.network, two.network) and not same(one.network, other.network)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"coupling": couplings.independent, "times": times.uniform, "times_per_cloud": 1},
+        {"path": paths.lipman(0.01), "times": times.logit_normal, "times_per_cloud": 64},
+        {"path": paths.bridge(0.2), "schedule": "constant", "ema": 0.0, "condition_dropout": 0.0},
+    ],
+)
+def test_choices_are_independent(choice):
+    assert torch.isfinite(fm.train(fm.build(SMALL), discs, replace(CONFIG, **choice)).losses).all()
+
+
+def test_progress_tells_the_step_and_the_schedule():
+    seen = []
+    fm.train(fm.build(SMALL), discs, CONFIG, on_step=seen.append)
+    rates = [p.learning_rate for p in seen]
+    assert [p.step for p in seen] == list(range(1, 13)) and max(rates) == rates[3] == CONFIG.learning_rate
+    assert rates[-1] < 0.1 * CONFIG.learning_rate and all(p.steps == 12 for p in seen)
+
+
+def test_without_ema_the_result_is_the_network_itself():
+    network = fm.build(SMALL)
+    assert same(fm.train(network, discs, replace(CONFIG, ema=0.0)).network, network)
+
+
+def test_nan_data_stops_the_run_naming_step_and_place():
+    calls = []
+
+    def spoilt(generator):
+        clouds, condition = discs(generator)
+        calls.append(1)
+        if len(calls) == 3:
+            clouds[5, 0, 0] = float("nan")
+        return clouds, condition
+
+    with pytest.raises(fm.NotFinite, match=r"step 2: the clouds .* at batch positions \[5\]"):
+        fm.train(fm.build(SMALL), spoilt, CONFIG)
+
+
+def test_a_diverging_run_stops_naming_step_and_place():
+    class Exploding(torch.nn.Module):
+        dim, calls = 2, 0
+
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x, t, condition=None, keep=None):
+            self.calls += 1
+            return x * self.scale if self.calls < 5 else x * self.scale * float("inf")
+
+    with pytest.raises(fm.NotFinite, match=r"step 4: .*not finite at batch positions \[0, 1, "):
+        fm.train(Exploding(), discs, CONFIG)
+
+
+def test_bad_settings_say_what_is_allowed():
+    for field, value in {"steps": 0, "learning_rate": 0.0, "ema": 1.0, "condition_dropout": -0.1, "clip": 0}.items():
+        with pytest.raises(ValueError, match=f"{field} is"):
+            replace(CONFIG, **{field: value})
+    with pytest.raises(ValueError, match="schedule is 'linear', but must be one of constant, cosine"):
+        replace(CONFIG, schedule="linear")
+    with pytest.raises(ValueError, match="times_per_cloud is 5, but must be a divisor of the 32 points"):
+        fm.train(fm.build(SMALL), discs, replace(CONFIG, times_per_cloud=5))
+
+
+def test_two_launched_processes_agree_and_go_on_to_the_same_bytes_after_sigkill(tmp_path):
+    script = Path(__file__).with_name("two_processes.py")
+    processes = ["--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *processes, str(script)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo"}
+    killed = subprocess.run([*launch, str(tmp_path), "kill"], capture_output=True, text=True, env=env)
+    assert killed.returncode != 0 and "Signal 9 (SIGKILL)" in killed.stderr
+    done = subprocess.run([*launch, str(tmp_path)], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (json.loads((tmp_path / process).read_text()) for process in "01")
+    assert first == second
+    assert [first["whole"][0], first["cut"][0]] == [6, 3]
+    assert first["cut"][1] == first["whole"][1]
+
+
+@pytest.mark.parametrize("dim", [3, 5])
+def test_clouds_of_any_dimension_are_learned(dim):
+    middles = torch.stack([torch.ones(dim), -torch.ones(dim)])
+
+    def draw_batch(generator):
+        label = torch.randint(2, (8,), generator=generator)
+        return middles[label, None] + 0.1 * torch.randn(8, 32, dim, generator=generator), torch.eye(2)[label]
+
+    sizes = {"name": "film", "dim": dim, "condition_dim": 2, "width": 32, "blocks": 2, "bandwidth": 1.0}
+    config = fm.TrainConfig(steps=150, learning_rate=5e-3, warmup=5, ema=0.9)
+    network = fm.train(fm.build(sizes), draw_batch, config).network
+    drawn = fm.sample(network, torch.eye(2), 100, steps=8, generator=torch.Generator().manual_seed(0)).x
+    assert drawn.shape == (2, 100, dim)
+    assert (drawn.mean(1) - middles).abs().max() < 0.2 and drawn.std(1).max() < 0.5

@@ -1,0 +1,130 @@
+"""Drawing texts: the same text and seed give the same picture, the right way up, and nothing is cut in silence."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tasks import drawings, generation
+from tasks.errors import StippleError
+from tests.support import small_project as world
+
+SETTINGS = {"steps": 3, "guidance": 1.0, "seed": 0, "points": 40}
+
+
+@pytest.fixture
+def root(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "project")
+
+
+def generate(root, text="a circle", **changes):
+    return generation.generate(text, root, **SETTINGS | changes)
+
+
+def test_the_same_text_and_seed_give_the_same_points(trained):
+    first = generate(trained)
+    assert first.shape == (40, 2) and first.dtype == np.float32 and np.isfinite(first).all()
+    np.testing.assert_array_equal(first, generate(trained))
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"text": "a bar"}, {"steps": 4}, {"guidance": 2.0}])
+def test_each_of_text_seed_steps_and_guidance_matters(trained, change):
+    assert not np.array_equal(generate(trained), generate(trained, **change))
+
+
+def test_any_number_of_points(trained):
+    assert generate(trained, points=2000).shape == (2000, 2)
+
+
+def test_a_cloud_does_not_depend_on_what_is_drawn_beside_it(trained):
+    model = generation.load(trained / generation.MODEL)
+    conditions = torch.randn(3, 512, generator=torch.Generator().manual_seed(0))
+    together = generation.draw(model, conditions, **SETTINGS)
+    alone = generation.draw(model, conditions[1:2], **SETTINGS)
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_writes_a_picture_points_and_the_way_from_noise(trained, tmp_path):
+    paths = {name: tmp_path / "new folder" / f"a face.{name}" for name in ("png", "npy", "gif")}
+
+    def written():
+        generation.write("a circle", trained, paths["png"], npy=paths["npy"], gif=paths["gif"], **SETTINGS)
+        return {name: path.read_bytes() for name, path in paths.items()}
+
+    first = written()
+    np.testing.assert_array_equal(np.load(paths["npy"]), generate(trained))
+    with Image.open(paths["png"]) as picture, Image.open(paths["gif"]) as animation:
+        assert picture.size[0] == picture.size[1] and picture.format == "PNG"
+        assert animation.n_frames == SETTINGS["steps"] + 1
+    assert written() == first
+
+
+def test_a_text_that_is_too_long_is_refused_with_its_length_and_never_cut(trained):
+    text = "left " * 40
+    with pytest.raises(StippleError, match=r"takes \d+ tokens, but the embedder reads at most 77; shorten it"):
+        generate(trained, text=text)
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_an_empty_text_is_refused(trained, text):
+    with pytest.raises(StippleError, match="the text is empty"):
+        generate(trained, text=text)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+def test_a_missing_model_is_named_with_the_command_that_makes_one(root, name):
+    (root / "data" / name).unlink()
+    with pytest.raises(StippleError, match=rf"{name} is missing; `stipple run` trains a model"):
+        generate(root)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: (data / "model.safetensors").write_bytes(b"half a fi"),
+        lambda data: (data / "model.json").write_text("{"),
+        lambda data: (data / "model.json").write_text(json.dumps({"network": {"name": "baseline"}})),
+    ],
+)
+def test_a_damaged_model_ends_in_one_line(root, spoil):
+    spoil(root / "data")
+    with pytest.raises(StippleError, match="make no model") as caught:
+        generate(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_embedder_than_the_one_trained_with_is_refused(root):
+    with (root / "embedder" / "config.json").open("a") as file:
+        file.write("\n")
+    with pytest.raises(StippleError, match="digest"):
+        generate(root)
+
+
+def test_pictures_show_y_downwards_and_x_to_the_right():
+    low_right = np.random.default_rng(0).uniform((1, 1), (3, 3), size=(300, 2))
+    ink = np.asarray(drawings.picture(low_right, 100).convert("L")) < 128
+    assert ink[60:, 60:].any() and not ink[:60].any() and not ink[:, :60].any()
+
+
+def test_the_draw_stage_draws_each_prompt_and_nothing_else(root):
+    folder = root / "data" / "drawings"
+    folder.mkdir()
+    (folder / "of-an-earlier-prompt.png").write_bytes(b"")
+    drawings.run(world.settings(), root)
+    names = {path.name for path in folder.iterdir()}
+    assert "front-facing-smiling-expression.png" in names and len(names) == 3
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    drawings.run(world.settings(), root)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+
+
+@given(st.lists(st.text(max_size=6), max_size=12))
+def test_every_prompt_has_a_file_name_of_its_own(prompts):
+    names = drawings.slugs(prompts)
+    assert len(set(names)) == len(prompts) and all(names)
+    assert not any(set(name) & set("/\\. \n\0") for name in names)

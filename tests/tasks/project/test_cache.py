@@ -1,0 +1,125 @@
+"""What is stored, what of it could still be asked for, and what pruning leaves: with real tables and a real store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tasks import cache, captions, embeddings, settings, summaries, tables
+from tasks.batches import Outcome
+from tasks.errors import StippleError
+from tasks.rows import STORE, RowStore
+from tests.support import tiny_models as tiny
+from tests.support import ROOT
+
+TEXTS = ["obeys", "second", "silent"]
+
+
+@pytest.fixture
+def project(tiny_models, tmp_path, params):
+    """A folder with captions and their summaries: two, and one refusal."""
+    for name in ("captioner", "summarizer", "embedder"):
+        (tmp_path / name).symlink_to(tiny_models / name)
+    rows = [{"frame_id": f"clip.mp4/{n:06d}", "caption": text, "row_key": str(n)} for n, text in enumerate(TEXTS)]
+    tables.write(tmp_path / "data" / "captions.parquet", tables.SCHEMAS["captions"], rows)
+    chosen = settings.Settings(params=params, profile=tiny.profile())
+    summaries.run(chosen, tmp_path)
+    return tmp_path, chosen
+
+
+def rest(project, store_rows: int) -> None:
+    """Rows that no table has, as an older `VERSION` leaves them."""
+    with RowStore(project / STORE) as store:
+        store.put("summaries", {f"old {n}": Outcome(bytes(2000)) for n in range(store_rows)})
+
+
+def counted(lines) -> dict[str, list[int]]:
+    """Stage → rows, in tables, in earlier ones, in none."""
+    table = [line.split() for line in lines][1:-1]
+    return {stage: [int(n) for n in (rows, *numbers)] for stage, rows, _, *numbers in table}
+
+
+def test_rows_are_counted_by_who_has_them(project):
+    root, chosen = project
+    rest(root, 5)
+    assert counted(cache.listed(chosen, root, {})) == {"summaries": [8, 3, 0, 5]}
+
+
+def test_pruning_takes_what_no_table_has_and_gives_the_space_back(project):
+    root, chosen = project
+    rest(root, 1000)
+    (root / ".stipple" / "rows.sqlite.damaged-1").write_bytes(bytes(100))
+    before = (root / STORE).stat().st_size
+    assert cache.prune(chosen, root, {}).startswith("Removed 1000 rows")
+    assert (root / STORE).stat().st_size < before / 10
+    assert [path.name for path in (root / STORE).parent.iterdir()] == ["rows.sqlite"]
+    assert counted(cache.listed(chosen, root, {})) == {"summaries": [3, 3, 0, 0]}
+    assert summaries.run(chosen, root)["computed"] == 0
+
+
+def test_rows_of_an_earlier_table_stay_until_dvc_forgets_it(project, params):
+    root, chosen = project
+    old = root / "from the cache"
+    old.write_bytes((root / "data" / "summaries.parquet").read_bytes())
+    other = params.model_copy(update={"summaries": params.summaries.model_copy(update={"max_attempts": 2})})
+    now = chosen.model_copy(update={"params": other})
+    assert summaries.run(now, root)["computed"] == 3
+    versions = {"data/summaries.parquet": [old]}
+    assert counted(cache.listed(now, root, versions)) == {"summaries": [6, 3, 2, 1]}
+    cache.prune(now, root, versions)
+    assert summaries.run(chosen, root)["computed"] == 1  # the refusal, whose table was not in the cache
+    summaries.run(now, root)
+    cache.prune(now, root, {})
+    assert summaries.run(chosen, root)["computed"] == 3
+
+
+def test_rows_that_a_killed_run_left_for_the_next_one_stay(project):
+    root, chosen = project
+    for table in ("data/summaries.parquet", "data/quarantine/summaries.parquet"):
+        (root / table).unlink()
+    assert counted(cache.listed(chosen, root, {})) == {"summaries": [3, 0, 3, 0]}
+    assert cache.prune(chosen, root, {}).startswith("Removed 0 rows")
+
+
+def test_a_table_that_cannot_be_read_stops_the_pruning(project):
+    root, chosen = project
+    (root / "data" / "summaries.parquet").write_bytes(b"PAR1 half")
+    rest(root, 1)
+    with pytest.raises(StippleError, match=r"data/summaries.parquet cannot be read"):
+        cache.prune(chosen, root, {})
+    with RowStore(root / STORE) as store:
+        assert store.known(["old 0"])
+
+
+def test_a_kill_while_pruning_leaves_a_whole_store(project):
+    root, chosen = project
+    rest(root, 20_000)
+    script = """
+        import os, signal, sys, threading
+        from pathlib import Path
+        from tasks.rows import RowStore
+        store = RowStore(Path(sys.argv[1]))
+        store._db.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), 200_000)
+        store.prune()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(root / STORE)]
+    assert subprocess.run(command, cwd=ROOT).returncode == -9
+    with RowStore(root / STORE) as store:
+        assert store.known(["old 0"])
+    assert summaries.run(chosen, root)["computed"] == 0
+    assert cache.prune(chosen, root, {}).startswith("Removed 20000 rows")
+
+
+def test_another_summary_prompt_leaves_captions_alone_and_going_back_computes_nothing(project, params):
+    root, chosen = project
+    assert [item["row_key"] for item in embeddings.items(chosen, root)]
+    other = params.summaries.model_copy(update={"prompt": tiny.INSTRUCTION + " "})
+    now = chosen.model_copy(update={"params": params.model_copy(update={"summaries": other})})
+    assert summaries.run(now, root)["computed"] == 3
+    assert summaries.run(chosen, root)["computed"] == 0
+    tables.write(root / "data" / "frames.parquet", tables.SCHEMAS["frames"], [{"frame_id": "a/0", "sha256": "x"}])
+    assert list(captions.items(now, root)) == list(captions.items(chosen, root))

@@ -1,0 +1,87 @@
+"""What the next run would do: counted in real tables and a real store, and then done."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import pytest
+
+from tasks import captions, forecast, settings, tables
+from tasks.record import Fate, Forecast
+from tasks.rows import STORE, no_previous
+from tests.support import clips
+from tests.support import tiny_models as tiny
+
+COLORS = ("red", "green", "blue")
+RUNS = [
+    Forecast("captions", Fate.RUNS),
+    Forecast("summaries", Fate.RUNS, ("captions",)),
+    Forecast("embeddings", Fate.RUNS, ("summaries",)),
+    Forecast("dataset", Fate.RUNS, ("embeddings",)),
+]
+
+
+def frame(number: int, color: str) -> tables.Row:
+    content = io.BytesIO()
+    tiny.picture(color).save(content, "png")
+    image = {"bytes": content.getvalue(), "path": None}
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    return {"frame_id": f"{color}.mp4/{number:06d}", "source": f"{color}.mp4", "sha256": digest, "image": image}
+
+
+@pytest.fixture
+def project(tiny_models, tmp_path, params):
+    """A folder whose frames have captions, and one frame more that has none."""
+    for name in ("captioner", "summarizer", "embedder"):
+        (tmp_path / name).symlink_to(tiny_models / name)
+    chosen = settings.Settings(params=params, profile=tiny.profile())
+    frames = [frame(number, color) for number, color in enumerate(COLORS)]
+    tables.write(tmp_path / "data" / "frames.parquet", tables.SCHEMAS["frames"], frames[:2])
+    captions.run(chosen, tmp_path)
+    tables.write(tmp_path / "data" / "frames.parquet", tables.SCHEMAS["frames"], frames)
+    return tmp_path, chosen
+
+
+def work(project, stages=RUNS):
+    root, chosen = project
+    return list(forecast.work(chosen, root, stages, no_previous))
+
+
+def test_what_is_forecast_is_what_is_computed(project):
+    root, chosen = project
+    before = sorted(root.rglob("*"))
+    first, second, third, dataset = work(project)
+    assert sorted(root.rglob("*")) == before
+    assert (first.rows, first.known) == (1, 2)
+    assert (second.rows, third.rows) == (3, 3)  # the summaries of two old captions and of the new one
+    assert dataset is None
+    assert captions.run(chosen, root)["computed"] == 1
+    assert [found.rows for found in work(project)[:3]] == [0, 3, 3]
+
+
+def test_rows_of_a_lost_store_are_known_from_the_tables(project):
+    root, _ = project
+    (root / STORE).unlink()
+    assert work(project)[0].known == 2
+    assert not (root / STORE).exists()
+
+
+def test_new_files_count_as_files_until_they_are_decoded(tmp_path):
+    clips.video(tmp_path / "clips" / "a.mp4", 7)
+    found = [Forecast("frames", Fate.RUNS), Forecast("points", Fate.RUNS, ("frames",))]
+    amounts = list(forecast.work(clips.settings_with(), tmp_path, found, no_previous))
+    assert [str(amount) for amount in amounts] == ["the frames of 1 file"] * 2
+
+
+def test_the_page_and_the_line_say_the_same(project):
+    stages = [Forecast("points", Fate.UNCHANGED), *RUNS, Forecast("draw", Fate.RESTORED)]
+    lines = list(forecast.page(stages, work(project, stages)))
+    assert lines[1].split() == ["points", "do", "nothing"]
+    assert lines[2].split() == ["captions", "run", "2", "1", "row"]
+    assert lines[3].split() == ["summaries", "run:", "follows", "from", "captions", "0", "at", "most", "3", "rows"]
+    assert forecast.line(stages, work(project, stages)) == (
+        "The next run would compute captions (1 row), summaries (at most 3 rows), embeddings (at most 3 rows), "
+        "dataset; take from DVC's cache draw."
+    )
+    assert forecast.line(stages[:1], [None]) == "The next run would do nothing."

@@ -1,0 +1,88 @@
+"""What training begins as: chosen by a retraining, part of what determines the model."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from tasks import registry, start, training
+from tasks.errors import StippleError
+from tests.support import small_project as world
+
+
+@pytest.fixture
+def root(trained, tmp_path):
+    """A small project whose trained model is the champion."""
+    for name in ("data/train_data.pt", "data/model.safetensors", "data/model.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    publish(tmp_path, None)
+    return tmp_path
+
+
+def publish(root, against, **card):
+    content = {name: (root / "data" / name).read_bytes() for name in (registry.MODEL, registry.CARD)}
+    content[registry.CARD] = json.dumps(json.loads(content[registry.CARD]) | card).encode()
+    registry.publish(root, registry.Judgement("question", "rules", against, None, (), {}), content)
+
+
+def settings(begin="champion", **train):
+    own = world.settings(**train)
+    params = own.params.model_copy(update={"retrain": own.params.retrain.model_copy(update={"start": begin})})
+    return own.model_copy(update={"params": params})
+
+
+def weights(root):
+    return load_file(root / "data" / "model.safetensors")
+
+
+def furthest(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def test_training_begins_as_the_champion_and_gives_the_same_bytes_again(root):
+    gentle = settings(learning_rate=1e-7, hidden_learning_rate=None)
+    champion = weights(root)
+    training.run(gentle, root)
+    from_scratch = weights(root)
+    assert start.choose(gentle, root) == "as v1"
+    training.run(gentle, root)
+    begun = (root / "data" / "model.safetensors").read_bytes()
+    assert furthest(weights(root), champion) < 1e-5 < furthest(from_scratch, champion)
+    assert json.loads((root / "data" / "model.json").read_text())["start"]["version"] == "v1"
+    training.run(gentle, root)
+    assert (root / "data" / "model.safetensors").read_bytes() == begun
+
+
+def test_a_checkpoint_of_another_start_is_not_taken_over(root):
+    own = settings()
+    scratch = training.run_digest(root, own.params.train, 0)
+    start.choose(own, root)
+    assert training.run_digest(root, own.params.train, 0) != scratch
+
+
+def test_scratch_is_the_default_and_the_way_back(root):
+    assert world.settings().params.retrain.start == "scratch"
+    start.choose(settings(), root)
+    assert start.load(root).version == "v1"
+    assert start.choose(settings("scratch"), root) == "with random weights"
+    assert start.load(root) == start.Start() == start.load(world.ROOT)
+
+
+def test_what_does_not_fit_is_no_start(root):
+    publish(root, "v1", network={"name": "baseline"})
+    assert "v2 is another kind of network" in start.choose(settings(), root)
+    publish(root, "v2", embedder={"model": "another"})
+    assert "v3 is another kind of network or reads with another embedder" in start.choose(settings(), root)
+    (root / registry.POINTER).unlink()
+    assert "no champion yet" in start.choose(settings(), root)
+    assert start.load(root) == start.Start()
+
+
+def test_a_version_of_another_registry_is_an_error_with_a_remedy(root):
+    (root / start.FILE).write_text('{"version": "v1", "sha256": "of another"}')
+    with pytest.raises(StippleError, match=r"models/start\.json means another v1 .* restore"):
+        training.run(settings(), root)
+    (root / start.FILE).write_text("v1")
+    with pytest.raises(StippleError, match="cannot be read"):
+        training.run(settings(), root)

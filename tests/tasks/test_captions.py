@@ -1,0 +1,187 @@
+"""Frames to captions: every frame has one or a reason, nothing is described twice, no text ends in mid-sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import matplotlib.cbook
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tasks import captions, settings, tables
+from tasks.captions import palette_share, whole_sentences
+from tasks.errors import StippleError
+from tests.support import tiny_models as tiny
+
+
+def encoded(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "png")
+    return buffer.getvalue()
+
+
+def frame(source: str, index: int, content: bytes) -> tables.Row:
+    name = f"{source}/{index:06d}"
+    digest = hashlib.sha256(content).hexdigest()
+    image = {"bytes": content, "path": name}
+    return {"frame_id": name, "source": source, "frame_index": index, "sha256": digest, "image": image}
+
+
+def colors(*names: str) -> list[tables.Row]:
+    return [frame(f"{name}.mp4", number, encoded(tiny.picture(name))) for number, name in enumerate(names)]
+
+
+@pytest.fixture
+def project(tiny_models, tmp_path, params):
+    """A folder with the tiny models, and a function that captions `frames` there."""
+    for name in ("captioner", "summarizer", "embedder"):
+        (tmp_path / name).symlink_to(tiny_models / name)
+
+    def run(frames, profile=None, **options):
+        tables.write(tmp_path / "data" / "frames.parquet", tables.SCHEMAS["frames"], frames)
+        chosen = settings.Settings(params=params, profile=profile or tiny.profile())
+        return captions.run(chosen, tmp_path, **options)
+
+    run.root = tmp_path
+    return run
+
+
+def table(root) -> dict[str, str]:
+    return {row["frame_id"]: row["caption"] for row in tables.read(root / "data" / "captions.parquet")}
+
+
+def quarantine(root) -> dict[str, str]:
+    rows = tables.read(root / "data" / "quarantine" / "captions.parquet")
+    return {row["frame_id"]: row["reason"] for row in rows}
+
+
+def limited(count: int):
+    profile = tiny.profile()
+    return profile.model_copy(update={"captioner": profile.captioner.model_copy(update={"max_new_tokens": count})})
+
+
+def test_each_frame_has_a_caption_or_a_reason(project):
+    broken = frame("broken.png", 0, b"\x89PNG\r\n\x1a\n and then nothing")
+    summary = project([*colors("red", "green", "black"), broken, *colors("blue")])
+    assert table(project.root) == {
+        "red.mp4/000000": tiny.CAPTIONS["red"],
+        "green.mp4/000001": tiny.CAPTIONS["green"],
+        "blue.mp4/000000": tiny.CAPTIONS["blue"],
+    }
+    reasons = quarantine(project.root)
+    assert reasons["black.mp4/000002"] == "the captioner had nothing to say about it"
+    assert reasons["broken.png/000000"].startswith("its picture does not decode: ")
+    assert summary["rows"] + summary["quarantined"] == 5
+    assert summary["words_mean"] == pytest.approx(
+        sum(len(text.split()) for text in table(project.root).values()) / 3, 0.01
+    )
+
+
+def test_only_new_frames_are_described_and_the_table_is_the_same_bytes(project):
+    first = colors("red", "green", "black")
+    assert project(first)["computed"] == 3
+    before = (project.root / "data" / "captions.parquet").read_bytes()
+    again = project(first)
+    assert (again["computed"], again["reused"]) == (0, 3)
+    assert (project.root / "data" / "captions.parquet").read_bytes() == before
+    more = project([*first, *colors("blue"), *colors("red")])
+    assert (more["computed"], more["reused"]) == (1, 4)
+
+
+def test_a_lost_row_store_refills_from_the_table_and_from_its_earlier_version(project):
+    project(colors("red", "green"))
+    expected = (project.root / "data" / "captions.parquet").read_bytes()
+    (project.root / "data" / "captions.parquet").rename(project.root / "old.parquet")
+    for path in (project.root / ".stipple").iterdir():
+        path.unlink()
+    asked = []
+
+    def previous(name):
+        asked.append(name)
+        return project.root / "old.parquet" if name == "data/captions.parquet" else None
+
+    assert project(colors("red", "green"), previous=previous)["computed"] == 0
+    assert asked == ["data/captions.parquet", "data/quarantine/captions.parquet"]
+    assert (project.root / "data" / "captions.parquet").read_bytes() == expected
+
+
+def test_a_lost_row_store_remembers_refusals_from_the_quarantine(project):
+    project(colors("red", "black"))
+    expected = quarantine(project.root)
+    (project.root / ".stipple" / "rows.sqlite").unlink()
+    assert project(colors("red", "black", "green"))["computed"] == 1
+    assert quarantine(project.root) == expected
+
+
+def test_another_prompt_or_precision_is_another_caption_and_another_batch_size_is_not(project, params):
+    project(colors("red"))
+    profile = tiny.profile()
+    larger = profile.captioner.model_copy(update={"batch_size": 32})
+    assert project(colors("red"), profile.model_copy(update={"captioner": larger}))["computed"] == 0
+    bfloat16 = profile.captioner.model_copy(update={"dtype": "bfloat16"})
+    assert project(colors("red"), profile.model_copy(update={"captioner": bfloat16}))["computed"] == 1
+
+
+def test_a_caption_that_is_too_long_ends_with_its_last_whole_sentence(project, caplog):
+    summary = project(colors("red", "blue", "white"), limited(20))
+    assert table(project.root) == {
+        "red.mp4/000000": tiny.CAPTIONS["red"],
+        "blue.mp4/000001": "A blue face looks up.",
+    }
+    assert "no whole sentence within max_new_tokens" in quarantine(project.root)["white.mp4/000002"]
+    assert summary["cut"] == 1
+    assert "1 captions, the first of blue.mp4/000001, ran into max_new_tokens = 20" in caplog.text
+
+
+def test_no_caption_at_all_is_an_error_that_says_why(project):
+    with pytest.raises(StippleError, match=r"none of 1 rows .*'black.mp4/000000': the captioner had nothing to say"):
+        project(colors("black"))
+
+
+def test_rows_in_equal_rows_out_and_pictures_are_found_in_any_row_group(project, monkeypatch):
+    monkeypatch.setattr(tables, "GROUP_ROWS", 64)
+    names = [("red", "green", "blue")[number % 3] for number in range(150)]
+    frames = [frame("clip.mp4", n, encoded(tiny.picture(name, (64 + n, 64 + n)))) for n, name in enumerate(names)]
+    profile = tiny.profile()
+    larger = profile.captioner.model_copy(update={"batch_size": 75})
+    assert project(frames, profile.model_copy(update={"captioner": larger}))["computed"] == 150
+    assert list(table(project.root).values()) == [tiny.CAPTIONS[name] for name in names]
+
+
+def test_pictures_unlike_what_the_model_knows_are_pointed_out_once(project, caplog):
+    (project.root / "captioner").unlink()
+    folder = project.root / "captioner"
+    folder.mkdir()
+    for path in (project.root / "embedder").resolve().parent.joinpath("captioner").iterdir():
+        (folder / path.name).symlink_to(path)
+    (folder / "README.md").write_text(
+        "---\nscope:\n  knows: plain colours\n  use_instead: laptop\n  palette_share: 0.5\n---\n# Card\n"
+    )
+    photo = encoded(Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg")))
+    summary = project(
+        [*colors("red"), frame("one.mp4", 0, photo), frame("one.mp4", 6, photo), frame("two.mp4", 0, photo)]
+    )
+    assert summary["unfamiliar_sources"] == 1  # equal pictures are described once
+    notices = [record.message for record in caplog.records if "looks unlike" in record.message]
+    assert len(notices) == 1
+    assert "'one.mp4' looks unlike plain colours, the only thing that captioner knows" in notices[0]
+    assert "`profile: laptop` in params.yaml" in notices[0]
+
+
+def test_a_photograph_has_many_colors_and_a_drawing_few():
+    assert palette_share(tiny.picture("red")) == 1
+    assert palette_share(Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg"))) < 0.5
+
+
+def test_sentences_end_where_they_end():
+    assert whole_sentences('One. Two is 2.5 long! "Three?" And then') == ["One.", "Two is 2.5 long!", '"Three?"']
+    assert whole_sentences("nothing ends") == []
+    assert whole_sentences("…") == ["…"]
+
+
+@given(st.lists(st.text("ab ,", min_size=1).map(lambda text: "x" + text.strip() + "."), max_size=5), st.text("ab ,"))
+def test_whole_sentences_leave_out_only_the_unfinished_end(sentences, rest):
+    assert whole_sentences(" ".join([*sentences, rest])) == sentences

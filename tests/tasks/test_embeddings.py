@@ -1,0 +1,99 @@
+"""Summaries to embeddings: unit length, computed once, and a word of warning when they are all alike."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks import embeddings, settings, tables
+from tasks.errors import StippleError
+from tests.support import tiny_models as tiny
+
+TEXTS = ["Left, smiling.", "Right, sad.", "Up, angry and far away.", "Front.", "Left, smiling."]
+
+
+@pytest.fixture
+def project(tiny_models, tmp_path, params):
+    """A function that embeds `texts` in a folder with the tiny embedder."""
+    shutil.copytree(tiny_models / "embedder", tmp_path / "embedder")
+
+    def run(texts, **options):
+        rows = [{"frame_id": f"clip.mp4/{n:06d}", "summary": text, "row_key": str(n)} for n, text in enumerate(texts)]
+        tables.write(tmp_path / "data" / "summaries.parquet", tables.SCHEMAS["summaries"], rows)
+        return embeddings.run(settings.Settings(params=params, profile=tiny.profile()), tmp_path, **options)
+
+    run.root = tmp_path
+    return run
+
+
+def table(root) -> np.ndarray:
+    return np.stack([row["embedding"] for row in tables.read(root / "data" / "embeddings.parquet")])
+
+
+def change_weights(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    save_file(change(weights), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_embeddings_have_length_one_in_the_order_of_the_summaries(project):
+    summary = project(TEXTS)
+    vectors = table(project.root)
+    assert vectors.dtype == np.float32 and vectors.shape == (5, 512)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(vectors[0], vectors[4])
+    assert (summary["computed"], summary["reused"]) == (4, 1)
+    assert summary["cosine"]["max"] == 1
+    assert summary["cosine"]["min"] < 0.999
+
+
+def test_embeddings_come_back_from_the_store_and_from_the_table_with_the_same_bytes(project):
+    project(TEXTS)
+    before = (project.root / "data" / "embeddings.parquet").read_bytes()
+    assert project(TEXTS)["computed"] == 0
+    shutil.rmtree(project.root / ".stipple")
+    assert project(TEXTS)["computed"] == 0
+    assert (project.root / "data" / "embeddings.parquet").read_bytes() == before
+
+
+def test_other_weights_are_other_embeddings(project):
+    project(TEXTS)
+    change_weights(project.root / "embedder", lambda weights: {name: 2 * w for name, w in weights.items()})
+    assert project(TEXTS)["computed"] == 4
+
+
+def test_a_summary_that_is_too_long_is_refused_alone(project):
+    summary = project([*TEXTS, "word" * 30])
+    assert (summary["rows"], summary["quarantined"]) == (5, 1)
+    refused = list(tables.read(project.root / "data" / "quarantine" / "embeddings.parquet"))
+    assert refused[0]["frame_id"] == "clip.mp4/000005"
+    assert "122 tokens, and the embedder reads at most 77" in refused[0]["reason"]
+
+
+def test_an_embedding_that_is_not_a_number_is_refused(project):
+    change_weights(
+        project.root / "embedder", lambda weights: {n: torch.full_like(w, torch.nan) for n, w in weights.items()}
+    )
+    with pytest.raises(StippleError, match=r"none of 5 rows .* its embedding is not a number"):
+        project(TEXTS)
+
+
+def test_summaries_that_are_all_alike_are_pointed_out(project, caplog):
+    assert project(["Left, smiling."] * 3)["cosine"] == {"min": 1.0, "mean": 1.0, "std": 0.0, "max": 1.0}
+    assert "the summaries are nearly all alike (mean cosine similarity 1.000" in caplog.text
+
+
+@given(st.integers(2, 30), st.integers(0, 2**32))
+def test_similarities_are_those_of_all_pairs(count, seed):
+    vectors = np.random.default_rng(seed).normal(size=(count, 8))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    pairs = [vectors[i] @ vectors[j] for i in range(count) for j in range(i)]
+    found = embeddings.similarities(vectors)
+    expected = {"min": np.min(pairs), "mean": np.mean(pairs), "std": np.std(pairs), "max": np.max(pairs)}
+    assert found == pytest.approx(expected, abs=1e-4)

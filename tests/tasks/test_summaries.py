@@ -1,0 +1,100 @@
+"""Captions to summaries: short enough by the embedder's own count, asked again when not, never cut in mid-sentence."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks import models, settings, summaries, tables
+from tasks.captions import whole_sentences
+from tests.support import tiny_models as tiny
+
+
+@pytest.fixture
+def project(tiny_models, tmp_path, params):
+    """A function that summarizes `captions` in a folder with the tiny models."""
+    for name in ("captioner", "summarizer", "embedder"):
+        (tmp_path / name).symlink_to(tiny_models / name)
+
+    def run(captions, **changes):
+        rows = [{"frame_id": f"clip.mp4/{n:06d}", "caption": c, "row_key": str(n)} for n, c in enumerate(captions)]
+        tables.write(tmp_path / "data" / "captions.parquet", tables.SCHEMAS["captions"], rows)
+        section = params.summaries.model_copy(update=changes)
+        chosen = settings.Settings(params=params.model_copy(update={"summaries": section}), profile=tiny.profile())
+        return summaries.run(chosen, tmp_path)
+
+    run.root = tmp_path
+    return run
+
+
+def table(root) -> list[tables.Row]:
+    return list(tables.read(root / "data" / "summaries.parquet"))
+
+
+def reasons(root) -> dict[str, str]:
+    rows = tables.read(root / "data" / "quarantine" / "summaries.parquet")
+    return {row["frame_id"]: row["reason"] for row in rows}
+
+
+def test_a_summary_that_is_too_long_is_asked_for_again_and_at_last_cut_to_whole_sentences(project):
+    summary = project(list(tiny.SUMMARIES))
+    assert [(row["summary"], row["attempts"]) for row in table(project.root)] == [
+        ("Left, smiling.", 1),
+        ("Left, smiling. It is red.", 2),
+        ("Left, smiling. It is red. It is round. It is here.", 4),
+    ]
+    assert summary["attempts"] == {"1": 1, "2": 1, "4": 1}
+    assert summary["rows"] + summary["quarantined"] == len(tiny.SUMMARIES)
+
+
+def test_what_has_no_sentence_that_fits_is_refused_with_its_reason(project):
+    project(list(tiny.SUMMARIES))
+    refused = reasons(project.root)
+    assert (
+        "in 3 attempts, no sentence of its summary came under 12 words and 77 tokens: 'Right and"
+        in (refused["clip.mp4/000003"])
+    )
+    assert refused["clip.mp4/000004"] == "the summarizer had nothing to say about its caption"
+
+
+def test_words_and_tokens_are_counted_as_the_embedder_counts_and_stay_under_its_limit(project, tiny_models):
+    project(list(tiny.SUMMARIES))
+    tokenizer = models.load_tokenizer(tiny.profile().embedder, tiny_models)
+    for row in table(project.root):
+        assert row["clip_tokens"] == models.count_tokens(tokenizer, row["summary"]) < 77
+        assert row["words"] == len(row["summary"].split()) < 12
+
+
+def test_the_embedders_tokens_bind_where_the_words_would_not(project, monkeypatch):
+    monkeypatch.setattr(summaries, "CLIP_TOKENS", 20)
+    project(["stubborn", "obeys"], max_words=40, prompt=tiny.INSTRUCTION.replace("{max_words}", "12"))
+    assert [row["summary"] for row in table(project.root)] == ["Left, smiling.", "Left, smiling."]
+    assert all(row["clip_tokens"] < 20 for row in table(project.root))
+
+
+def test_only_new_captions_are_summarized_and_equal_ones_once(project):
+    assert project(["obeys", "second"])["computed"] == 2
+    before = (project.root / "data" / "summaries.parquet").read_bytes()
+    assert project(["obeys", "second"])["reused"] == 2
+    assert (project.root / "data" / "summaries.parquet").read_bytes() == before
+    assert project(["obeys", "second", "stubborn", "obeys"])["computed"] == 1
+    assert project(["obeys", "second"], max_attempts=2)["computed"] == 2
+
+
+def test_each_request_asks_for_fewer_words():
+    assert [summaries.limit(50, attempt) for attempt in range(3)] == [50, 33, 22]
+    assert [summaries.limit(12, attempt) for attempt in range(3)] == list(tiny.LIMITS)
+    assert summaries.limit(1, 5) == 1
+
+
+@given(st.lists(st.sampled_from(["One.", "Two words.", "Three whole words!"]), max_size=6), st.integers(0, 12))
+def test_the_first_sentences_are_as_many_as_fit(sentences, words):
+    def fits(text):
+        return len(text.split()) < words
+
+    found = summaries.first_sentences(" ".join([*sentences, "and an unfinished"]), fits)
+    kept = whole_sentences(found)
+    assert kept == sentences[: len(kept)]
+    assert not found or fits(found)
+    assert len(kept) == len(sentences) or not fits(" ".join(sentences[: len(kept) + 1]))
