@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 
-from tasks import captions, checkpoints, frames, settings, summaries, tables
+from tasks import captions, checkpoints, frames, settings, summaries
+from tasks.store import tables
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "captions.json"

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 import fm
 from fm import couplings, metrics, toys
-from tasks import files, plots
+from tasks import plots
+from tasks.store import files
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS, TRAINING_STEPS, BATCH, DRAWN = (0, 1, 2), 3000, 512, 1000

@@ -27,7 +27,7 @@ import av
 import numpy as np
 
 from tasks import frames, media, settings
-from tasks.tables import replacing
+from tasks.store.tables import replacing
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "frames.json"

@@ -23,7 +23,7 @@ from torch import Tensor
 
 import fm
 from fm import likelihood, paths, toys
-from tasks import files
+from tasks.store import files
 
 RESULT = Path(__file__).parent / "results" / "likelihood.json"
 POINTS, STEPS, PROBES = 500, (4, 8, 16, 32), (1, 4, 16)

@@ -26,7 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tasks import changes, files
+from tasks import changes
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "orchestration.json"
@@ -39,7 +40,7 @@ def bare() -> None:
     """The stage functions, one after the other."""
     from flows.stages import MODULES
     from tasks import settings
-    from tasks.rows import no_previous
+    from tasks.store.rows import no_previous
 
     for module in MODULES.values():
         importlib.import_module(module).run(settings.load(), Path(), previous=no_previous)

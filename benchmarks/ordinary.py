@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tasks import files
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "ordinary.json"
@@ -74,9 +74,9 @@ def batched(rows: int, caption_prompt: str, summary_prompt: str) -> None:
     from prefect.cache_policies import NO_CACHE
 
     from flows.stages import as_tasks
-    from tasks import tables
-    from tasks.rows import key, no_previous
-    from tasks.stages import fill_table
+    from tasks.store import tables
+    from tasks.store.rows import key, no_previous
+    from tasks.store.fill import fill_table
 
     root = Path()
 
@@ -117,7 +117,7 @@ def batched(rows: int, caption_prompt: str, summary_prompt: str) -> None:
 
 def one_run(way: str, rows: str, *prompts: str) -> dict[str, Any]:
     """Seconds of the flow call, without imports, and how often each stage's row function was called."""
-    for module in ("flows.stages", "tasks.stages"):  # and Prefect with them, before the clock starts
+    for module in ("flows.stages", "tasks.store.fill"):  # and Prefect with them, before the clock starts
         importlib.import_module(module)
     began = time.perf_counter()
     {"ordinary": ordinary, "batched": batched}[way](int(rows), *prompts)

@@ -40,7 +40,7 @@ from torchcfm.optimal_transport import OTPlanSampler
 import fm
 from fm import couplings, metrics, paths, toys, trajectories
 from fm.training import Batch
-from tasks import files
+from tasks.store import files
 
 RESULT = Path(__file__).parent / "results" / "published.json"
 SEEDS, STEPS, BATCH, EULER_STEPS = (42, 43, 44), 5000, 512, 100

@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks import files
-from tasks.batches import Outcome
-from tasks.rows import STORE, RowStore, chunks, key, no_previous
-from tasks.stages import fill_table
-from tasks.tables import Row
+from tasks.store import files
+from tasks.store.retry import Outcome
+from tasks.store.rows import STORE, RowStore, chunks, key, no_previous
+from tasks.store.fill import fill_table
+from tasks.store.tables import Row
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "rows.json"

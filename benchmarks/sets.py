@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 import fm
 from fm import metrics, sets, training
-from tasks import dataset, density, evaluation, files, plots
+from tasks import dataset, density, evaluation, plots
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -24,7 +24,8 @@ from torch import Tensor
 
 import fm
 from fm import metrics, times
-from tasks import dataset, density, evaluation, files, generation, plots
+from tasks import dataset, density, evaluation, generation, plots
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -28,7 +28,7 @@ from torchcfm.models.models import MLP
 
 import fm
 from fm import couplings, paths
-from tasks import files
+from tasks.store import files
 
 RESULT = Path(__file__).parent / "results" / "speed.json"
 ROUNDS = 7

@@ -26,7 +26,8 @@ import fm
 from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial
 from fm import distillation
 from fm.training import DrawBatch, train
-from tasks import dataset, evaluation, files, generation, plots, settings, training
+from tasks import dataset, evaluation, generation, plots, settings, training
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -29,7 +29,8 @@ from tqdm import tqdm
 
 from fm import checkpoints, networks
 from fm.training import Progress
-from tasks import dataset, density, evaluation, files, plots, settings, training
+from tasks import dataset, density, evaluation, plots, settings, training
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 RESULTS, QUICK_RESULTS = ROOT / "benchmarks" / "results", ROOT / ".stipple" / "benchmarks"

@@ -23,7 +23,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fm import metrics
-from tasks import dataset, density, evaluation, files, plots, settings, training
+from tasks import dataset, density, evaluation, plots, settings, training
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.training import EULER_STEPS, FRAMES, POINTS, RESULTS, ROOT, Trial
-from tasks import dataset, files, settings, training
+from tasks import dataset, settings, training
+from tasks.store import files
 
 ADDED = 10  # clips
 CHAMPION = 1000  # steps

@@ -18,7 +18,8 @@ from torch import Tensor
 import fm
 from fm import couplings
 from fm.autoencoder import Autoencoder
-from tasks import dataset, density, evaluation, files, generation, models, plots, toys
+from tasks import dataset, density, evaluation, generation, models, plots, toys
+from tasks.store import files
 from tasks.settings import Checkpoint
 
 ROOT = Path(__file__).parent.parent

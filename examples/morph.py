@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 import fm
-from tasks import dataset, density, drawings, files, plots, toys
+from tasks import dataset, density, drawings, plots, toys
+from tasks.store import files
 from tasks.errors import StippleError
 
 ROOT = Path(__file__).parent.parent

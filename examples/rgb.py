@@ -18,7 +18,9 @@ from torch import Tensor
 
 import fm
 from examples import pictures
-from tasks import clouds, dataset, density, evaluation, files, generation, models, points, tables, toys
+from tasks import clouds, dataset, density, evaluation, generation, models, points, toys
+from tasks.store import files
+from tasks.store import tables
 from tasks.density import EXTENT
 from tasks.settings import Checkpoint
 

@@ -15,7 +15,8 @@ import torch
 
 import fm
 from examples import pictures
-from tasks import dataset, density, drawings, evaluation, files, generation
+from tasks import dataset, density, drawings, evaluation, generation
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "examples" / "output"

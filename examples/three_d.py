@@ -20,7 +20,8 @@ from torch import Tensor
 
 import fm
 from examples import pictures
-from tasks import clouds, files, toys
+from tasks import clouds, toys
+from tasks.store import files
 from tasks.errors import StippleError
 
 OUTPUT = Path(__file__).parent / "output"

@@ -66,7 +66,7 @@ def stage(name: str) -> State:
 
 
 def as_tasks(fn: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
-    """`map`, with every call a Prefect task of its own, seen in the UI. Retries are `tasks.batches`' part."""
+    """`map`, with every call a Prefect task of its own, seen in the UI. Retries are `tasks.store.retry`' part."""
     batch = batch_task(fn)
     for number, rows in enumerate(batches, start=1):
         yield batch(number, partial(fn, rows))

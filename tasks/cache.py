@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks import forecast, tables
+from tasks import forecast
+from tasks.store import tables
 from tasks.errors import StippleError
-from tasks.rows import STORE, RowStore
+from tasks.store.rows import STORE, RowStore
 from tasks.settings import Settings
 
 Versions = dict[str, list[Path]]

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from tasks import checkpoints, models, settings, tables
+from tasks import checkpoints, models, settings
+from tasks.store import tables
 from tasks.errors import Refused
-from tasks.rows import MapBatches, Previous, no_previous
-from tasks.stages import fill_table, items_of_frames
-from tasks.tables import Row
+from tasks.store.rows import MapBatches, Previous, no_previous
+from tasks.store.fill import fill_table, items_of_frames
+from tasks.store.tables import Row
 
 VERSION = 1
 PIXELS = 64_000_000  # a picture of more is not decoded

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from tasks import files, settings
+from tasks import settings
+from tasks.store import files
 from tasks.errors import StippleError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import files
+from tasks.store import files
 from tasks.errors import Refused, StippleError
 
 PLACE, COLOR = ["x", "y", "z"], ["red", "green", "blue"]

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from fm import metrics
-from tasks import dataset, density, evaluation, generation, promotion, registry, rows, start
+from tasks import dataset, density, evaluation, generation, promotion, registry, start
+from tasks.store import rows
 from tasks.errors import StippleError
 from tasks.promotion import Scores
 from tasks.settings import Settings

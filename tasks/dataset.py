@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks import checkpoints, density, files, tables
+from tasks import checkpoints, density
+from tasks.store import files
+from tasks.store import tables
 from tasks.errors import StippleError
-from tasks.rows import Previous, no_previous
+from tasks.store.rows import Previous, no_previous
 from tasks.settings import Settings
 
 VERSION = 1

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tasks import files
-from tasks.rows import Previous, no_previous
+from tasks.store import files
+from tasks.store.rows import Previous, no_previous
 from tasks.settings import Settings
 
 VERSION = 1

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks import checkpoints, models, settings, tables
+from tasks import checkpoints, models, settings
+from tasks.store import tables
 from tasks.errors import Refused, StippleError
-from tasks.rows import MapBatches, Previous, key, no_previous
-from tasks.stages import fill_table
-from tasks.tables import Row
+from tasks.store.rows import MapBatches, Previous, key, no_previous
+from tasks.store.fill import fill_table
+from tasks.store.tables import Row
 
 VERSION = 1
 DIMENSIONS = tables.SCHEMAS["embeddings"].field("embedding").type.list_size

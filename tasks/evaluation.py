@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from fm import metrics, solvers
-from tasks import dataset, density, files, generation, plots, reports, tables, training
+from tasks import dataset, density, generation, plots, reports, training
+from tasks.store import files
+from tasks.store import tables
 from tasks.errors import StippleError
-from tasks.rows import Previous, no_previous
+from tasks.store.rows import Previous, no_previous
 from tasks.settings import Settings
 
 VERSION = 1

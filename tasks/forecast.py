@@ -12,9 +12,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import stages, tables
+from tasks.store import fill
+from tasks.store import tables
 from tasks.record import Fate, Forecast
-from tasks.rows import LOOKUP, STORE, Previous, RowStore, chunks
+from tasks.store.rows import LOOKUP, STORE, Previous, RowStore, chunks
 from tasks.settings import Settings
 
 INPUT = {"points": "frames", "captions": "frames", "summaries": "captions", "embeddings": "summaries"}
@@ -103,7 +104,7 @@ def _rows(stage: str, settings: Settings, root: Path, previous: Previous) -> Wor
             total += len(keys)
             lacking |= set(keys) - (store.known(keys) if store else set())
     if lacking:
-        for _, table in stages.tables_of(stage, root, previous):
+        for _, table in fill.tables_of(stage, root, previous):
             for keys in tables.keys(table):
                 lacking.difference_update(keys)
     return Work(rows=len(lacking), known=total - len(lacking))

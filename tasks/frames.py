@@ -27,12 +27,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm.auto import tqdm
 
-from tasks import media, rows, tables
+from tasks import media
+from tasks.store import rows
+from tasks.store import tables
 from tasks.errors import Refused, StippleError
-from tasks.rows import MapBatches, Previous, no_previous
+from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.settings import Settings
 from tasks.sources import Source, scan
-from tasks.tables import Row
+from tasks.store.tables import Row
 
 VERSION = 1
 TABLE = Path("data/frames.parquet")

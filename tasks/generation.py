@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fm import networks, solvers
-from tasks import drawings, files
+from tasks import drawings
+from tasks.store import files
 from tasks.errors import StippleError
 from tasks.settings import Checkpoint
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks import registry, tables
+from tasks import registry
+from tasks.store import tables
 from tasks.settings import Settings
 
 MOST = 10  # names of a kind that are listed before the rest is only counted

@@ -20,12 +20,13 @@ from PIL import Image
 from scipy import fft
 from scipy.ndimage import black_tophat, gaussian_filter, uniform_filter
 
-from tasks import density, tables
+from tasks import density
+from tasks.store import tables
 from tasks.errors import Refused
-from tasks.rows import MapBatches, Previous, no_previous
+from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.settings import Settings
-from tasks.stages import fill_table, items_of_frames
-from tasks.tables import Row
+from tasks.store.fill import fill_table, items_of_frames
+from tasks.store.tables import Row
 
 VERSION = 1
 SIDE = 256  # pixels on the longer side of a weight map

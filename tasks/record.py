@@ -29,7 +29,8 @@ from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile.hash_info import HashInfo
 
-from tasks import files, rows
+from tasks.store import rows
+from tasks.store import files
 from tasks.errors import StippleError
 
 logging.getLogger("dvc").setLevel(logging.WARNING)

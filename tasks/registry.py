@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks import files, rows, sources
+from tasks import sources
+from tasks.store import rows
+from tasks.store import files
 from tasks.errors import StippleError
 from tasks.settings import Settings
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tasks import dataset, files, registry
+from tasks import dataset, registry
+from tasks.store import files
 from tasks.errors import StippleError
 from tasks.settings import Settings
 

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks import checkpoints, models, settings, tables
+from tasks import checkpoints, models, settings
+from tasks.store import tables
 from tasks.captions import whole_sentences
 from tasks.errors import Refused
-from tasks.rows import MapBatches, Previous, key, no_previous
-from tasks.stages import fill_table
-from tasks.tables import Row
+from tasks.store.rows import MapBatches, Previous, key, no_previous
+from tasks.store.fill import fill_table
+from tasks.store.tables import Row
 
 VERSION = 1
 CLIP_TOKENS = 77  # CLIP reads 77 tokens, begin and end included; a summary has fewer

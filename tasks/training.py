@@ -24,9 +24,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fm import couplings, networks, times, training
-from tasks import dataset, density, files, processes, start
+from tasks import dataset, density, processes, start
+from tasks.store import files
 from tasks.errors import StippleError
-from tasks.rows import Previous, key, no_previous
+from tasks.store.rows import Previous, key, no_previous
 from tasks.settings import Recipe, Settings, Train
 
 VERSION = 2

@@ -193,7 +193,8 @@ def stored(project: Path) -> dict[str, set[str]]:
 
 def inputs(project: Path) -> dict[str, dict[str, str]]:
     """Stage → key of each row → digest of what its model is given."""
-    from tasks import captions, embeddings, points, settings, summaries, tables
+    from tasks import captions, embeddings, points, settings, summaries
+    from tasks.store import tables
 
     def digest(content: bytes) -> str:
         return hashlib.sha256(content).hexdigest()

@@ -9,7 +9,8 @@ from typing import Any
 import av
 import numpy as np
 
-from tasks import settings, tables
+from tasks import settings
+from tasks.store import tables
 from tasks.settings import Settings
 from tests.support import ROOT
 

@@ -11,7 +11,8 @@ import pytest
 from clips import refused, settings_with, sound, video
 from PIL import Image
 
-from tasks import frames, points, tables
+from tasks import frames, points
+from tasks.store import tables
 from tasks.errors import StippleError
 
 

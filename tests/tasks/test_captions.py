@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks import captions, settings, tables
+from tasks import captions, settings
+from tasks.store import tables
 from tasks.captions import palette_share, whole_sentences
 from tasks.errors import StippleError
 from tests.support import tiny_models as tiny

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import embeddings, settings, tables
+from tasks import embeddings, settings
+from tasks.store import tables
 from tasks.errors import StippleError
 from tests.support import tiny_models as tiny
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import models, settings, summaries, tables
+from tasks import models, settings, summaries
+from tasks.store import tables
 from tasks.captions import whole_sentences
 from tests.support import tiny_models as tiny
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks import cache, captions, embeddings, settings, summaries, tables
-from tasks.batches import Outcome
+from tasks import cache, captions, embeddings, settings, summaries
+from tasks.store import tables
+from tasks.store.retry import Outcome
 from tasks.errors import StippleError
-from tasks.rows import STORE, RowStore
+from tasks.store.rows import STORE, RowStore
 from tests.support import tiny_models as tiny
 from tests.support import ROOT
 
@@ -101,7 +102,7 @@ def test_a_kill_while_pruning_leaves_a_whole_store(project):
     script = """
         import os, signal, sys, threading
         from pathlib import Path
-        from tasks.rows import RowStore
+        from tasks.store.rows import RowStore
         store = RowStore(Path(sys.argv[1]))
         store._db.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), 200_000)
         store.prune()

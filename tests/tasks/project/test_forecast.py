@@ -7,9 +7,10 @@ import io
 
 import pytest
 
-from tasks import captions, forecast, settings, tables
+from tasks import captions, forecast, settings
+from tasks.store import tables
 from tasks.record import Fate, Forecast
-from tasks.rows import STORE, no_previous
+from tasks.store.rows import STORE, no_previous
 from tests.support import clips
 from tests.support import tiny_models as tiny
 

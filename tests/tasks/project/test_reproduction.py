@@ -158,7 +158,7 @@ def test_a_result_of_code_that_was_saved_over_is_not_recorded(project: Path, doo
 from pathlib import Path
 from tasks import record
 from tests.support import ROOT
-Path("tasks/rows.py").open("a").write("# a remark")
+Path("tasks/store/rows.py").open("a").write("# a remark")
 try: {doors[door]}
 except record.StippleError as error: print(error)
 """

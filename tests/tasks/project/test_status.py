@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tasks import overview, registry, tables
+from tasks import overview, registry
+from tasks.store import tables
 from tasks.registry import Judgement
 from tests.support import small_project as world
 

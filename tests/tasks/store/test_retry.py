@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks import batches, captions
-from tasks.batches import Outcome, attempt
+from tasks import captions
+from tasks.store import retry
+from tasks.store.retry import Outcome, attempt
 from tasks.errors import Refused, StippleError
 from tests.support import tiny_models as tiny
 from tests.support import ROOT
@@ -68,7 +69,7 @@ def test_a_row_without_memory_is_tried_again_and_then_refused_for_now(slept):
     "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("no such")]
 )
 def test_memory_errors_are_told_from_others(error):
-    assert batches.out_of_memory(error) == (not str(error).startswith("no such"))
+    assert retry.out_of_memory(error) == (not str(error).startswith("no such"))
 
 
 @pytest.fixture
@@ -165,17 +166,18 @@ def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_v
         import resource, sys
         from pathlib import Path
         import numpy as np
-        from tasks import batches, embeddings
+        from tasks import embeddings
+        from tasks.store import retry
         from tests.support import tiny_models as tiny
         fn = lambda batch: embeddings.embed(batch, checkpoint=tiny.profile().embedder, root=Path(sys.argv[1]))
         texts = [f"{number} " + "word " * 12 for number in range(1024)]
         fn(texts[:64])
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), -1))
-        outcomes = batches.attempt("embeddings", fn, texts)
+        outcomes = retry.attempt("embeddings", fn, texts)
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
         parts, whole = (np.frombuffer(b"".join(v), "<f4") for v in ([o.value for o in outcomes], fn(texts)))
-        print(batches._fits["embeddings"] < 1024, np.abs(parts - whole).max() < 1e-5)
+        print(retry._fits["embeddings"] < 1024, np.abs(parts - whole).max() < 1e-5)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tiny_models)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import tables
-from tasks.batches import Outcome
+from tasks.store import tables
+from tasks.store.retry import Outcome
 from tasks.errors import Refused, StippleError
-from tasks.rows import RowStore, compute, key, no_previous
-from tasks.stages import from_tables
+from tasks.store.rows import RowStore, compute, key, no_previous
+from tasks.store.fill import from_tables
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_a_killed_run_loses_at_most_the_batch_in_flight(tmp_path):
     script = """
         import os, signal, sys
         from pathlib import Path
-        from tasks.rows import RowStore, compute, key
+        from tasks.store.rows import RowStore, compute, key
         def double(batch):
             if 13 in batch:
                 os.kill(os.getpid(), signal.SIGKILL)

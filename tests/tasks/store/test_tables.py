@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import tables
+from tasks.store import tables
 from tasks.errors import StippleError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
-from tasks.tables import replacing
+from tasks.store.tables import replacing
 
 
 def write(path: Path, content: bytes | str) -> None:

@@ -22,8 +22,8 @@ from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
-from tasks import files
-from tasks.batches import Outcome, attempt
+from tasks.store import files
+from tasks.store.retry import Outcome, attempt
 from tasks.errors import Damaged, Refused, StippleError
 
 Item = TypeVar("Item")

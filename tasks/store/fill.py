@@ -8,11 +8,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from tasks import rows, tables
-from tasks.batches import Outcome
+from tasks.store import rows
+from tasks.store import tables
+from tasks.store.retry import Outcome
 from tasks.errors import Refused, StippleError
-from tasks.rows import STORE, MapBatches, Previous, RowStore
-from tasks.tables import Row
+from tasks.store.rows import STORE, MapBatches, Previous, RowStore
+from tasks.store.tables import Row
 
 log = logging.getLogger("stipple.stages")
 
