@@ -26,7 +26,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tasks import frames, media, settings
+from tasks import frames, settings
+from tasks.clips import media
 from tasks.store.tables import replacing
 
 ROOT = Path(__file__).parent.parent

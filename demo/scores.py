@@ -16,7 +16,8 @@ import numpy as np
 from demo.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose
 from demo.phrasings import read
 from demo.words import facts, summary
-from tasks import captions, media, models, settings, summaries
+from tasks import captions, models, settings, summaries
+from tasks.clips import media
 from tasks.errors import Refused
 
 CLIPS, TRUTH = Path("demo/clips"), Path("demo/truth.json")

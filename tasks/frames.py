@@ -27,13 +27,13 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm.auto import tqdm
 
-from tasks import media
+from tasks.clips import media
 from tasks.store import rows
 from tasks.store import tables
 from tasks.errors import Refused, StippleError
 from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.settings import Settings
-from tasks.sources import Source, scan
+from tasks.clips.sources import Source, scan
 from tasks.store.tables import Row
 
 VERSION = 1

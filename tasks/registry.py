@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks import sources
+from tasks.clips import sources
 from tasks.store import rows
 from tasks.store import files
 from tasks.errors import StippleError

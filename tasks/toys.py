@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 import fm
 from fm import couplings, distillation, likelihood, metrics, solvers, toys, trajectories
 from fm import plots as show
-from tasks import drawings, media, plots
+from tasks import drawings, plots
+from tasks.clips import media
 from tasks.store import files
 from tasks.errors import Refused, StippleError
 from tasks.training import shown_on

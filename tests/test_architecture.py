@@ -26,11 +26,11 @@ LEFT_OUT = {
     "tasks/store/rows.py": "which rows are computed, never what is in them",
     "tasks/store/retry.py": "what is tried again, not what comes out",
     "tasks/registry.py": "which weights it gives is settled by their digest in models/start.json",
-    "tasks/sources.py": "registry's, see above",
-    "tasks/media.py": "registry's, see above",
+    "tasks/clips/sources.py": "registry's, see above",
+    "tasks/clips/media.py": "registry's, see above",
 }
 """Code that stages use and that cannot change their results, and why."""
-FRAMES_ARE_MADE_BY = {"tasks/sources.py", "tasks/media.py"}
+FRAMES_ARE_MADE_BY = {"tasks/clips/sources.py", "tasks/clips/media.py"}
 
 
 def modules(package: str) -> list[Path]:

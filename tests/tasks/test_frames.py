@@ -6,7 +6,8 @@ import pytest
 from clips import moving_square, refused, settings_with, video
 from PIL import Image
 
-from tasks import frames, media
+from tasks import frames
+from tasks.clips import media
 from tasks.store import tables
 from tasks.errors import Refused
 

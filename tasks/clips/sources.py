@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import media
+from tasks.clips import media
 from tasks.errors import Refused, StippleError
 
 
