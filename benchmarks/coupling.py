@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import fm
 from fm import couplings, metrics, toys
-from tasks import plots
+from tasks.clouds import figures
 from tasks.store import files
 
 RESULTS = Path(__file__).parent / "results"
@@ -80,7 +80,7 @@ def drawn(network: nn.Module, label: int, steps: int, generator: torch.Generator
     return fm.sample(network, condition, 1, steps=steps, x0=x0).x.squeeze(1)
 
 
-@plots.png
+@figures.png
 def picture(clouds: dict[str, dict[int, Tensor]]) -> Figure:
     """What each coupling learned, one class dark and one light, at each number of steps."""
     figure = Figure(figsize=(2.6 * len(clouds), 2.4 * len(EULER_STEPS)), layout="constrained")

@@ -23,7 +23,9 @@ from tqdm import tqdm
 
 import fm
 from fm import metrics, sets, training
-from tasks import dataset, density, evaluation, plots
+from tasks import dataset, evaluation
+from tasks.clouds import figures
+from tasks.clouds import density
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +97,7 @@ def main() -> None:
         "versions": {"torch": version("torch")},
     }
     files.write(RESULTS / "sets.json", json.dumps(result, indent=2) + "\n")
-    files.write(RESULTS / "sets.png", plots.cloud_rows(shown))
+    files.write(RESULTS / "sets.png", figures.cloud_rows(shown))
 
 
 if __name__ == "__main__":

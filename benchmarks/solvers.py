@@ -24,7 +24,10 @@ from torch import Tensor
 
 import fm
 from fm import metrics, times
-from tasks import dataset, density, evaluation, generation, plots
+from tasks import dataset, evaluation
+from tasks.clouds import figures
+from tasks.clouds import generation
+from tasks.clouds import density
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +69,7 @@ def measured(velocity: fm.solvers.Velocity, noise: Tensor, truth: Tensor) -> tup
     return rows, compared
 
 
-@plots.png
+@figures.png
 def picture(rows: list[Row], compared: dict[str, float]) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     error, quality = figure.subplots(1, 2)
@@ -79,9 +82,9 @@ def picture(rows: list[Row], compared: dict[str, float]) -> Figure:
             error.plot(at, [row["rms"] for row in line], **look, label=said)
             if shift == 1:
                 quality.plot(at, [row["chamfer"] for row in line], **look)
-    quality.axhline(compared["chamfer_of_the_reference"], color=plots.INK, lw=1, ls=":", label="solved exactly")
+    quality.axhline(compared["chamfer_of_the_reference"], color=figures.INK, lw=1, ls=":", label="solved exactly")
     for shift, dash in DASHES.items():
-        error.plot([], [], color=plots.FAINT, ls=dash, label=f"steps shifted by {shift:g}")
+        error.plot([], [], color=figures.FAINT, ls=dash, label=f"steps shifted by {shift:g}")
     error.set(title="Distance to the true end points (root mean square)", yscale="log")
     quality.set(title="Chamfer distance to the frame's own points")
     for axes in (error, quality):

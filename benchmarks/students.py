@@ -26,7 +26,9 @@ import fm
 from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial
 from fm import distillation
 from fm.training import DrawBatch, train
-from tasks import dataset, evaluation, generation, plots, settings, training
+from tasks import dataset, evaluation, settings, training
+from tasks.clouds import figures
+from tasks.clouds import generation
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -88,7 +90,7 @@ def main() -> None:
     }
     few = evaluation.spread(torch.arange(FRAMES), SHOWN)
     files.write(RESULTS / "students.json", json.dumps(result, indent=2) + "\n")
-    files.write(RESULTS / "students.png", plots.cloud_rows({name: x[few] for name, x in clouds.items()}))
+    files.write(RESULTS / "students.png", figures.cloud_rows({name: x[few] for name, x in clouds.items()}))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from demo import render
 from demo.characters import CAST, EXPRESSIONS, HAIR_COLORS, SKINS, Pose
-from tasks import density, points
+from tasks import points
+from tasks.clouds import density
 
 SHEET = Path(__file__).parent.parent / "docs" / "points.png"
 SIDE, LABEL, SHARPER = 160, 22, 4

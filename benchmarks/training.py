@@ -29,7 +29,9 @@ from tqdm import tqdm
 
 from fm import checkpoints, networks
 from fm.training import Progress
-from tasks import dataset, density, evaluation, plots, settings, training
+from tasks import dataset, evaluation, settings, training
+from tasks.clouds import figures
+from tasks.clouds import density
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -144,7 +146,7 @@ def drawing_share(recipe: settings.Recipe, data: dict[str, Any], seconds_a_step:
     return round((time.perf_counter() - began) / repeats / seconds_a_step, 4)
 
 
-@plots.png
+@figures.png
 def curves(result: dict[str, Any]) -> Figure:
     """Each score against wall time."""
     figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -153,9 +155,9 @@ def curves(result: dict[str, Any]) -> Figure:
     for axes, score, title in zip(panels, SCORES, titles, strict=True):
         for key, who, label in (("ours", "model", "ours"), ("baseline", "baseline", "original recipe")):
             points = result[key]
-            axes.plot([p["seconds"] for p in points], [p[score] for p in points], "o-", ms=4, color=plots.COLORS[who])
-            axes.plot([], [], "o-", ms=4, color=plots.COLORS[who], label=label)
-        axes.axhline(result["floor"][score], color=plots.COLORS["floor"], ls=":", label="floor: the truth, drawn again")
+            axes.plot([p["seconds"] for p in points], [p[score] for p in points], "o-", ms=4, color=figures.COLORS[who])
+            axes.plot([], [], "o-", ms=4, color=figures.COLORS[who], label=label)
+        axes.axhline(result["floor"][score], color=figures.COLORS["floor"], ls=":", label="floor: the truth, drawn again")
         axes.set(title=title, xscale="log", xlabel="seconds of training", ylim=(0, None))
     panels[0].legend(fontsize=7.5)
     return figure

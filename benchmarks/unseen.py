@@ -23,7 +23,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fm import metrics
-from tasks import dataset, density, evaluation, plots, settings, training
+from tasks import dataset, evaluation, settings, training
+from tasks.clouds import figures
+from tasks.clouds import density
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -60,7 +62,7 @@ def scored(clouds: Tensor, references: Tensor, labels: list[Pair], wanted: list[
     }
 
 
-@plots.png
+@figures.png
 def picture(clouds: dict[str, Tensor], titles: list[str]) -> Figure:
     """Left-out frames, and what either model draws of their texts."""
     figure = Figure(figsize=(1.7 * len(titles), 1.8 * len(ROWS)), layout="constrained")
@@ -68,7 +70,7 @@ def picture(clouds: dict[str, Tensor], titles: list[str]) -> Figure:
     for row, (name, label) in zip(panels, ROWS.items(), strict=True):
         row[0].set_ylabel(label, fontsize=8)
         for axes, cloud in zip(row, clouds[name], strict=True):
-            plots.show_cloud(axes, cloud)
+            figures.show_cloud(axes, cloud)
     for axes, title in zip(panels[0], titles, strict=True):
         axes.set_title(title, fontsize=8)
     return figure

@@ -18,7 +18,11 @@ from torch import Tensor
 import fm
 from fm import couplings
 from fm.autoencoder import Autoencoder
-from tasks import dataset, density, evaluation, generation, models, plots, toys
+from tasks import dataset, evaluation, models
+from tasks.clouds import toy_gallery
+from tasks.clouds import figures
+from tasks.clouds import generation
+from tasks.clouds import density
 from tasks.store import files
 from tasks.settings import Checkpoint
 
@@ -51,7 +55,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         return tuple(density.draw(maps, index, n, generator) for n in (POINTS, SEEN))
 
     torch.manual_seed(0)
-    autoencoder = toys.train(
+    autoencoder = toy_gallery.train(
         "autoencoder", Autoencoder(dim=2, latent=LATENT, decoder={"blocks": 4}), draw_clouds, CONFIG
     )
 
@@ -67,7 +71,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
 
     flow = fm.build(FLOW)
     flow.standardize(embeddings[trained])
-    flow = toys.train("flow of latents", flow, draw_latents, FLOW_CONFIG)
+    flow = toy_gallery.train("flow of latents", flow, draw_latents, FLOW_CONFIG)
 
     def decode(latents: Tensor) -> Tensor:
         return fm.sample(autoencoder.decoder, latents, DRAWN, steps=20, generator=generator).x
@@ -99,7 +103,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         "one short text": decode(write(text.expand(len(few), -1))),
         "between two latents": decode((1 - share) * codes[few[0]] + share * codes[few[-1]]),
     }
-    files.write(output / "latent.png", plots.cloud_rows(shown))
+    files.write(output / "latent.png", figures.cloud_rows(shown))
     print(output / "latent.png")
 
 

@@ -17,7 +17,10 @@ import torch
 from torch import Tensor
 
 import fm
-from tasks import dataset, density, drawings, plots, toys
+from tasks import dataset, drawings
+from tasks.clouds import toy_gallery
+from tasks.clouds import figures
+from tasks.clouds import density
 from tasks.store import files
 from tasks.errors import StippleError
 
@@ -45,7 +48,7 @@ def main(faces: tuple[str, ...] = FACES, root: Path = ROOT, output: Path = OUTPU
     def source(x1: Tensor, generator: torch.Generator) -> Tensor:
         return points_of(rows[0], x1.shape[1], generator)
 
-    network = toys.train(
+    network = toy_gallery.train(
         "morph",
         fm.build(NETWORK),
         lambda generator: (points_of(rows[1], POINTS, generator),),
@@ -57,7 +60,7 @@ def main(faces: tuple[str, ...] = FACES, root: Path = ROOT, output: Path = OUTPU
     for name, x in {"the first face": x0, "morphed": way[-1:], "another sample of the second": again}.items():
         print(f"{name}: Chamfer {float(fm.chamfer(x, true)):.3f}, sliced W2 {float(fm.sliced_w2(x, true)):.3f}")
     shown = torch.linspace(0, STEPS, SHOWN).long()
-    files.write(output / "morph.png", plots.cloud_rows({"": way[shown]}))
+    files.write(output / "morph.png", figures.cloud_rows({"": way[shown]}))
     files.write(output / "morph.gif", drawings.gif([x.numpy() for x in way], side=300))
     print(output / "morph.png")
 

@@ -18,10 +18,13 @@ from torch import Tensor
 
 import fm
 from examples import pictures
-from tasks import clouds, dataset, density, evaluation, generation, models, points, toys
+from tasks import clouds, dataset, evaluation, models, points
+from tasks.clouds import toy_gallery
+from tasks.clouds import generation
+from tasks.clouds import density
 from tasks.store import files
 from tasks.store import tables
-from tasks.density import EXTENT
+from tasks.clouds.density import EXTENT
 from tasks.settings import Checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +57,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
 
     network = fm.build(NETWORK)
     network.standardize(embeddings[trained])
-    network = toys.train("in colour", network, draw_batch, CONFIG)
+    network = toy_gallery.train("in colour", network, draw_batch, CONFIG)
 
     generator = torch.Generator().manual_seed(0)
     rows = evaluation.spread(dataset.rows_of(data, dataset.HELD_OUT), COMPARED)

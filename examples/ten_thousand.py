@@ -15,7 +15,9 @@ import torch
 
 import fm
 from examples import pictures
-from tasks import dataset, density, drawings, evaluation, generation
+from tasks import dataset, drawings, evaluation
+from tasks.clouds import generation
+from tasks.clouds import density
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent

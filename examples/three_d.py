@@ -20,7 +20,8 @@ from torch import Tensor
 
 import fm
 from examples import pictures
-from tasks import clouds, toys
+from tasks import clouds
+from tasks.clouds import toy_gallery
 from tasks.store import files
 from tasks.errors import StippleError
 
@@ -123,7 +124,7 @@ def main(path: Path | None = None, output: Path = OUTPUT) -> None:
         return sample(index, POINTS, generator), classes[index]
 
     config = {"name": "film", "dim": 3, "condition_dim": len(names), **SIZES}
-    network = toys.train("in space", fm.build(config), draw_batch, CONFIG)
+    network = toy_gallery.train("in space", fm.build(config), draw_batch, CONFIG)
 
     generator = torch.Generator().manual_seed(0)
     drawn = fm.sample(network, classes, DRAWN, steps=20, method="midpoint", generator=generator).x

@@ -135,7 +135,8 @@ def generate(
     gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the face here.")] = None,
 ) -> None:
     """Draw a text as a cloud of points with the trained model."""
-    from tasks import generation, registry
+    from tasks import registry
+    from tasks.clouds import generation
 
     champion = None if model else registry.champion(ROOT)
     model = model or champion or generation.MODEL
@@ -157,10 +158,10 @@ def toy(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
 ) -> None:
     """Watch flows learn a toy, or any picture as a density, and see why their paths bend."""
-    from tasks import toys
+    from tasks.clouds import toy_gallery
 
     output = output or Path("toys") / Path(name).stem
-    for path in toys.run(
+    for path in toy_gallery.run(
         name, output, gif=gif, coupling=coupling, classes=classes, light=light, steps=steps, seed=seed
     ):
         print(f"Wrote {path}")

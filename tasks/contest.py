@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from fm import metrics
-from tasks import dataset, density, evaluation, generation, promotion, registry, start
+from tasks import dataset, evaluation, promotion, registry, start
+from tasks.clouds import generation
+from tasks.clouds import density
 from tasks.store import rows
 from tasks.errors import StippleError
 from tasks.promotion import Scores

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks import checkpoints, density
+from tasks import checkpoints
+from tasks.clouds import density
 from tasks.store import files
 from tasks.store import tables
 from tasks.errors import StippleError

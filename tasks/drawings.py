@@ -28,7 +28,7 @@ OVERSAMPLE = 4
 
 def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> dict[str, Any]:
     """Draw every prompt of params.yaml to a PNG of its own in `data/drawings`."""
-    from tasks import generation
+    from tasks.clouds import generation
 
     params = settings.params.draw
     model = generation.load(root / generation.MODEL)

@@ -19,7 +19,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from fm import metrics, solvers
-from tasks import dataset, density, generation, plots, reports, training
+from tasks import dataset, training
+from tasks.clouds import reports
+from tasks.clouds import figures
+from tasks.clouds import generation
+from tasks.clouds import density
 from tasks.store import files
 from tasks.store import tables
 from tasks.errors import StippleError
@@ -83,11 +87,11 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
     pictures = read_pictures(root, [data["frame_ids"][rows[i]] for i in shown])
     panels = [(pictures[k], truth[i], clouds["model"][i], summaries[i]) for k, i in enumerate(shown)]
     figures = {
-        "gallery.png": plots.gallery(panels),
-        "scores.png": plots.scores(scores),
-        "steps.png": plots.steps(scores),
-        "cosine.png": plots.cosine(pair_cosines(data["embeddings"]), scores["cosine"]),
-        "training.png": plots.training(read_curve(root)),
+        "gallery.png": figures.gallery(panels),
+        "scores.png": figures.scores(scores),
+        "steps.png": figures.steps(scores),
+        "cosine.png": figures.cosine(pair_cosines(data["embeddings"]), scores["cosine"]),
+        "training.png": figures.training(read_curve(root)),
     }
     report = reports.markdown(scores, model.card, figures)
     files.write_folder(root / FOLDER, {**figures, "report.md": report})

@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import fft
 from scipy.ndimage import black_tophat, gaussian_filter, uniform_filter
 
-from tasks import density
+from tasks.clouds import density
 from tasks.store import tables
 from tasks.errors import Refused
 from tasks.store.rows import MapBatches, Previous, no_previous

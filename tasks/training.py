@@ -24,7 +24,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fm import couplings, networks, times, training
-from tasks import dataset, density, processes, start
+from tasks import dataset, start
+from tasks.clouds import distributed
+from tasks.clouds import density
 from tasks.store import files
 from tasks.errors import StippleError
 from tasks.store.rows import Previous, key, no_previous
@@ -39,12 +41,12 @@ Callback = Callable[[training.Progress], None]
 
 
 def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> dict[str, Any]:
-    """Train, and write the weights (safetensors), the card that `tasks.generation` needs to use them, and the curve.
+    """Train, and write the weights (safetensors), the card that `tasks.clouds.generation` needs to use them, and the curve.
 
     With `processes` above 1 all of them train, each on an accelerator of its own where there are some, and one writes.
     """
     number = settings.params.train.processes
-    return _run(settings, root) if number == 1 else processes.run(number, _run, settings, root)
+    return _run(settings, root) if number == 1 else distributed.run(number, _run, settings, root)
 
 
 def _run(settings: Settings, root: Path) -> dict[str, Any]:
@@ -161,7 +163,7 @@ def run_digest(root: Path, train: Train, seed: int) -> str:
     """What decides a training run: its data, network, recipe, number of processes, seed, start and code."""
     with (root / dataset.OUTPUT).open("rb") as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
-    modules = [__file__, density.__file__, processes.__file__, *sorted(Path(training.__file__).parent.glob("*.py"))]
+    modules = [__file__, density.__file__, distributed.__file__, *sorted(Path(training.__file__).parent.glob("*.py"))]
     return key(
         version=VERSION,
         data=data,

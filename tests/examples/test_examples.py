@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from examples import latent, morph, rgb, ten_thousand, three_d
-from tasks import clouds, dataset, density, points
+from tasks import clouds, dataset, points
+from tasks.clouds import density
 from tasks.errors import StippleError
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from tasks import dataset, density, training
+from tasks import dataset, training
+from tasks.clouds import density
 from tasks.store import tables
 from tasks.settings import Settings, load
 from tests.support import ROOT

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import dataset, density
+from tasks import dataset
+from tasks.clouds import density
 from tasks.store import tables
 from tasks.errors import StippleError
 from tests.support import small_project as world

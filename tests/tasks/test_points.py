@@ -6,7 +6,8 @@ import torch
 from clips import refused, settings_with, video
 from PIL import Image, ImageDraw
 
-from tasks import density, frames, points
+from tasks import frames, points
+from tasks.clouds import density
 from tasks.store import tables
 from tasks.errors import Refused
 

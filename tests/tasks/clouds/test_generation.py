@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks import drawings, generation
+from tasks import drawings
+from tasks.clouds import generation
 from tasks.errors import StippleError
 from tests.support import small_project as world
 

@@ -11,7 +11,7 @@ import fm
 from flows import cli
 from fm import trajectories
 from fm.toys import TOYS, by_class
-from tasks import toys
+from tasks.clouds import toy_gallery
 
 PICTURES = {"samples.png", "trajectories.png", "velocity.png", "density.png", "why-paths-bend.png"}
 
@@ -81,8 +81,8 @@ def test_classes_are_learned_and_coloured_by_one_flow(stipple, tmp_path):
 
 
 def test_each_class_is_drawn_under_its_own_condition():
-    network = toys.learn_classes(TOYS["moons"], 2, toys.COUPLINGS["ot"], steps=100, seed=0)
-    drawn = toys.follow(network, 500, 0, 2).x
+    network = toy_gallery.learn_classes(TOYS["moons"], 2, toy_gallery.COUPLINGS["ot"], steps=100, seed=0)
+    drawn = toy_gallery.follow(network, 500, 0, 2).x
     truth = by_class(TOYS["moons"], 2, 500, torch.Generator().manual_seed(0))
     right, wrong = fm.sliced_w2(drawn, truth), fm.sliced_w2(drawn, truth.flip(0))
     assert bool((right < 0.3 * wrong).all())
@@ -93,7 +93,7 @@ def test_dark_gets_the_points_or_light_if_wanted(tmp_path):
     pixels[:, :10] = 5
     path = tmp_path / "edge.png"
     grey(path, pixels)
-    dark, light = (toys.picture(path, light=wanted)(500).x for wanted in (False, True))
+    dark, light = (toy_gallery.picture(path, light=wanted)(500).x for wanted in (False, True))
     assert bool((dark[:, 0] < -1.5).all()) and bool((light[:, 0] > -1.5).all())
 
 
@@ -104,7 +104,7 @@ def test_what_lay_in_the_folder_stays(stipple, tmp_path):
 
 
 def test_flows_come_nearer_to_the_truth_than_noise_and_transport_and_reflow_are_straighter():
-    flows = toys.learn(TOYS["checkerboard"], steps=100, seed=0)
+    flows = toy_gallery.learn(TOYS["checkerboard"], steps=100, seed=0)
     generator = torch.Generator().manual_seed(0)
     truth = TOYS["checkerboard"](1000, generator).x[None]
     noise = torch.randn(1, 1000, 2, generator=generator)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from tasks import contest, dataset, generation, registry, training
+from tasks import contest, dataset, registry, training
+from tasks.clouds import generation
 from tasks.errors import StippleError
 from tests.support import small_project as world
 

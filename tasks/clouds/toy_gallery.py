@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 import fm
 from fm import couplings, distillation, likelihood, metrics, solvers, toys, trajectories
 from fm import plots as show
-from tasks import drawings, plots
+from tasks import drawings
+from tasks.clouds import figures
 from tasks.clips import media
 from tasks.store import files
 from tasks.errors import Refused, StippleError
@@ -91,18 +92,18 @@ def run(
         k = toys.CLASSES[name]
         network = learn_classes(toy, k, COUPLINGS[coupling], steps=steps, seed=seed)
         draw = {
-            output / "class-samples.png": plots.png(lambda: class_samples(network, toy, k, limit, seed)),
-            output / "class-trajectories.png": plots.png(lambda: class_ways(network, k, limit, seed)),
+            output / "class-samples.png": figures.png(lambda: class_samples(network, toy, k, limit, seed)),
+            output / "class-trajectories.png": figures.png(lambda: class_ways(network, k, limit, seed)),
         }
     else:
         flows = learn(toy, steps=steps, seed=seed)
         network = flows[coupling].network
         draw = {
-            output / "samples.png": plots.png(lambda: samples(network, toy, limit, seed)),
-            output / "trajectories.png": plots.png(lambda: ways(network, limit, seed)),
-            output / "velocity.png": plots.png(lambda: velocity(network, limit, seed)),
-            output / "density.png": plots.png(lambda: density(network, limit)),
-            output / "why-paths-bend.png": plots.png(lambda: why_paths_bend(flows, toy, limit, seed)),
+            output / "samples.png": figures.png(lambda: samples(network, toy, limit, seed)),
+            output / "trajectories.png": figures.png(lambda: ways(network, limit, seed)),
+            output / "velocity.png": figures.png(lambda: velocity(network, limit, seed)),
+            output / "density.png": figures.png(lambda: density(network, limit)),
+            output / "why-paths-bend.png": figures.png(lambda: why_paths_bend(flows, toy, limit, seed)),
         }
     if gif is not None:
         draw[gif] = lambda: animation(network, limit, seed, k if classes else None)
