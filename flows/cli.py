@@ -67,9 +67,9 @@ def rollback(
     version: Annotated[str | None, typer.Argument(help="Any promoted version; the champion's predecessor.")] = None,
 ) -> None:
     """Make an earlier version the champion, or a later one again."""
-    from tasks import registry
+    from tasks.registry import versions
 
-    before, now = registry.rollback(ROOT, version)
+    before, now = versions.rollback(ROOT, version)
     print(f"{now} is the champion again; {before} is kept")
 
 
@@ -135,10 +135,10 @@ def generate(
     gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the face here.")] = None,
 ) -> None:
     """Draw a text as a cloud of points with the trained model."""
-    from tasks import registry
+    from tasks.registry import versions
     from tasks.clouds import generation
 
-    champion = None if model else registry.champion(ROOT)
+    champion = None if model else versions.champion(ROOT)
     model = model or champion or generation.MODEL
     generation.write(
         text, ROOT, output, steps=steps, guidance=guidance, seed=seed, points=points, model=model, npy=npy, gif=gif

@@ -12,7 +12,8 @@ from prefect.logging import get_run_logger
 
 from flows.parameters import UNCHANGED, RetrainChanges
 from flows.pipeline import alone, dataset, training
-from tasks import record, registry, settings
+from tasks import record, settings
+from tasks.registry import versions
 from tasks.errors import StippleError
 
 ROOT = Path()
@@ -28,11 +29,12 @@ def retrain(changes: RetrainChanges = UNCHANGED) -> str:
         changes.apply()
         rules = settings.load(ROOT)
         dataset()
-        if reason := registry.nothing_new(rules, ROOT, record.question("train")):
+        if reason := versions.nothing_new(rules, ROOT, record.question("train")):
             return report(f"Nothing to do: {reason}.", f"# Nothing to do\n\n{reason[0].upper()}{reason[1:]}.\n")
-        from tasks import contest, start  # with torch: a night without news ends without it
+        from tasks.registry import warm_start  # with torch: a night without news ends without it
+        from tasks.registry import comparison
 
-        get_run_logger().info("Training begins %s.", start.choose(rules, ROOT))
+        get_run_logger().info("Training begins %s.", warm_start.choose(rules, ROOT))
         question = record.question("train")
         training()
         if record.question("train") != question:
@@ -40,15 +42,15 @@ def retrain(changes: RetrainChanges = UNCHANGED) -> str:
                 "data, recipe or code changed while the challenger was trained; run `stipple retrain` again"
             )
         result = judge(question)
-        return report(contest.summary(result), contest.markdown(result))
+        return report(comparison.summary(result), comparison.markdown(result))
 
 
 @task(cache_policy=NO_CACHE)
 def judge(question: str) -> dict[str, Any]:
     """Challenger against champion on the same held-out clips; the winner is the champion from here on."""
-    from tasks import contest
+    from tasks.registry import comparison
 
-    return contest.run(settings.load(ROOT), ROOT, question)
+    return comparison.run(settings.load(ROOT), ROOT, question)
 
 
 def report(line: str, page: str) -> str:

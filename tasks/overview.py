@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks import registry
+from tasks.registry import versions
 from tasks.store import tables
 from tasks.settings import Settings
 
@@ -15,13 +15,13 @@ NO_CHAMPION = "No champion yet: `stipple retrain` trains one, `dvc pull` fetches
 
 def models(root: Path) -> Iterator[str]:
     """Every promoted version, the champion marked, with the scores it had when it was promoted."""
-    kept = registry.load(root)
+    kept = versions.load(root)
     if not kept.versions:
         yield NO_CHAMPION
         return
     yield f"  {'version':8}{'chamfer':>9}{'sliced W2':>11}{'retrieval':>11}  {'better than':12}  trained on"
     for version in kept.versions:
-        report = registry.report(root, version)
+        report = versions.report(root, version)
         scores, trained = report["scores"], report["trained_on"]
         yield (
             f"{'*' if version == kept.champion else ' '} {version:8}{scores['chamfer']['challenger']:9.4f}"
@@ -32,12 +32,12 @@ def models(root: Path) -> Iterator[str]:
 
 def status(settings: Settings, root: Path) -> Iterator[str]:
     """The champion, what came or went in the input folder since, and what is in quarantine."""
-    champion = registry.load(root).champion
+    champion = versions.load(root).champion
     if champion is None:
         yield NO_CHAMPION
     else:
-        known = registry.clips(root, champion)
-        today = {digest: name for name, digest in registry.input_files(settings, root).items()}
+        known = versions.clips(root, champion)
+        today = {digest: name for name, digest in versions.input_files(settings, root).items()}
         then = {clip["sha256"]: name for name, clip in known.items()}
         uses = [clip["use"] for clip in known.values()]
         yield f"Champion: {champion}, trained on {uses.count('train')} clips, tested on {uses.count('held_out')}."

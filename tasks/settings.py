@@ -101,7 +101,7 @@ class Tolerance(Section):
 
 
 class Promote(Section):
-    """What a challenger must show to take the champion's place; `tasks.promotion` says what each number means."""
+    """What a challenger must show to take the champion's place; `tasks.registry.gate` says what each number means."""
 
     metric: Literal["chamfer", "sliced_w2", "retrieval"]
     margin: Share = Field(description="Least gain to be promoted, as a share of what the champion lacks to the floor.")

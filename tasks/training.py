@@ -24,7 +24,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fm import couplings, networks, times, training
-from tasks import dataset, start
+from tasks import dataset
+from tasks.registry import warm_start
 from tasks.clouds import distributed
 from tasks.clouds import density
 from tasks.store import files
@@ -54,7 +55,7 @@ def _run(settings: Settings, root: Path) -> dict[str, Any]:
     recipe = params.recipe(params.network)
     data = dataset.load(root)
     rows = dataset.rows_of(data, dataset.TRAIN)
-    begin = start.load(root)
+    begin = warm_start.load(root)
     checkpoint_dir = root / CHECKPOINTS / run_digest(root, params, seed)
     finished = checkpoint_dir.with_suffix(".done")
     main = PartialState().is_main_process
@@ -171,7 +172,7 @@ def run_digest(root: Path, train: Train, seed: int) -> str:
         recipe=train.recipe(train.network).model_dump(),
         processes=train.processes,
         seed=seed,
-        start=asdict(start.load(root)),
+        start=asdict(warm_start.load(root)),
         code=[Path(module).read_text(encoding="utf-8") for module in modules],
     )[:16]
 

@@ -25,7 +25,7 @@ LEFT_OUT = {
     "tasks/store/files.py": "how a file comes to its place, not what is in it",
     "tasks/store/rows.py": "which rows are computed, never what is in them",
     "tasks/store/retry.py": "what is tried again, not what comes out",
-    "tasks/registry.py": "which weights it gives is settled by their digest in models/start.json",
+    "tasks/registry/versions.py": "which weights it gives is settled by their digest in models/start.json",
     "tasks/clips/sources.py": "registry's, see above",
     "tasks/clips/media.py": "registry's, see above",
 }

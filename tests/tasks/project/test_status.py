@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from tasks import overview, registry
+from tasks import overview
+from tasks.registry import versions
 from tasks.store import tables
-from tasks.registry import Judgement
+from tasks.registry.versions import Judgement
 from tests.support import small_project as world
 
 
@@ -18,7 +19,7 @@ def publish(root, against, chamfer, clips):
     }
     content = {"model.safetensors": b"", "report.json": json.dumps(report).encode()}
     content["clips.json"] = json.dumps(clips).encode()
-    return registry.publish(root, Judgement("question", "rules", against, None, (), {}), content)
+    return versions.publish(root, Judgement("question", "rules", against, None, (), {}), content)
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def root(tmp_path):
     for name, content in (("new name.mp4", "a"), ("changed.mp4", "b2"), ("new.mp4", "d")):
         (tmp_path / "clips" / name).write_text(content)
     publish(tmp_path, None, 0.5, {})
-    sha256 = registry.input_files(settings(), tmp_path)
+    sha256 = versions.input_files(settings(), tmp_path)
     clips = {
         "old name.mp4": {"sha256": sha256["new name.mp4"], "use": "train"},
         "changed.mp4": {"sha256": "of b", "use": "train"},
@@ -47,7 +48,7 @@ def test_models_are_listed_with_their_scores_and_the_champion_is_marked(root):
     _, first, second = overview.models(root)
     assert first.split()[:5] == ["v1", "0.5000", "0.5000", "50%", "mean"]
     assert second.split()[:5] == ["*", "v2", "0.2500", "0.2500", "25%"]
-    registry.rollback(root)
+    versions.rollback(root)
     assert [line[0] for line in overview.models(root)] == [" ", "*", " "]
 
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from tasks import contest, dataset, registry, training
+from tasks import dataset, training
+from tasks.registry import comparison
+from tasks.registry import versions
 from tasks.clouds import generation
 from tasks.errors import StippleError
 from tests.support import small_project as world
@@ -47,8 +49,8 @@ def project(settings, tiny_models, tmp_path_factory) -> Path:
             "trained_on": {"frames": 4, "clips": 2},
         }
         (root / name).mkdir()
-        (root / name / registry.MODEL).write_bytes(save(network.state_dict()))
-        (root / name / registry.CARD).write_text(json.dumps(card))
+        (root / name / versions.MODEL).write_bytes(save(network.state_dict()))
+        (root / name / versions.CARD).write_text(json.dumps(card))
     return root
 
 
@@ -58,30 +60,30 @@ def root(project, tmp_path) -> Path:
 
 
 def run(root: Path, settings, model: str, question: str | None = None) -> dict:
-    for name in (registry.MODEL, registry.CARD):
+    for name in (versions.MODEL, versions.CARD):
         shutil.copy(root / model / name, root / "data" / name)
-    return contest.run(settings, root, question or model)
+    return comparison.run(settings, root, question or model)
 
 
 def published(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in (root / registry.FOLDER).glob("v*/*")}
+    return {str(path): path.read_bytes() for path in (root / versions.FOLDER).glob("v*/*")}
 
 
 def test_the_first_model_is_promoted_if_it_beats_the_mean_cloud(root, settings):
     report = run(root, settings, "knowing")
-    assert report["version"] == "v1" and report["against"] == contest.MEAN_CLOUD
-    assert report["scores"]["chamfer"]["challenger"] < report["scores"]["chamfer"][contest.MEAN_CLOUD]
-    assert (root / registry.champion(root)).read_bytes() == (root / "knowing" / registry.MODEL).read_bytes()
+    assert report["version"] == "v1" and report["against"] == comparison.MEAN_CLOUD
+    assert report["scores"]["chamfer"]["challenger"] < report["scores"]["chamfer"][comparison.MEAN_CLOUD]
+    assert (root / versions.champion(root)).read_bytes() == (root / "knowing" / versions.MODEL).read_bytes()
     drawn = generation.generate(
-        "a circle", root, steps=2, guidance=1.0, seed=0, points=40, model=registry.champion(root)
+        "a circle", root, steps=2, guidance=1.0, seed=0, points=40, model=versions.champion(root)
     )
     assert drawn.shape == (40, 2)
 
 
 def test_a_first_model_that_draws_beside_the_page_is_not(root, settings):
     report = run(root, settings, "misled")
-    assert report["version"] is None and "mean cloud stays" in contest.summary(report)
-    assert registry.champion(root) is None and published(root) == {}
+    assert report["version"] is None and "mean cloud stays" in comparison.summary(report)
+    assert versions.champion(root) is None and published(root) == {}
 
 
 def test_a_worse_challenger_leaves_the_champion_as_it_was(root, settings):
@@ -89,18 +91,18 @@ def test_a_worse_challenger_leaves_the_champion_as_it_was(root, settings):
     before = published(root)
     report = run(root, settings, "misled")
     assert report["version"] is None and report["against"] == "v1"
-    assert "not better by the margin" in contest.summary(report)
-    assert published(root) == before and registry.load(root).champion == "v1"
+    assert "not better by the margin" in comparison.summary(report)
+    assert published(root) == before and versions.load(root).champion == "v1"
 
 
 def test_a_better_challenger_replaces_the_champion_and_rollback_brings_it_back(root, settings):
     run(root, settings, "knowing")
-    content = {name: (root / "misled" / name).read_bytes() for name in (registry.MODEL, registry.CARD)}
-    content |= {registry.CLIPS: b"{}", registry.REPORT: b"{}"}
-    registry.publish(root, registry.Judgement("question", "rules", "v1", None, (), {}), content)
+    content = {name: (root / "misled" / name).read_bytes() for name in (versions.MODEL, versions.CARD)}
+    content |= {versions.CLIPS: b"{}", versions.REPORT: b"{}"}
+    versions.publish(root, versions.Judgement("question", "rules", "v1", None, (), {}), content)
     report = run(root, settings, "knowing", "better")
     assert report["version"] == "v3" and report["against"] == "v2"
-    assert registry.rollback(root) == ("v3", "v2")
+    assert versions.rollback(root) == ("v3", "v2")
 
 
 def test_both_meet_the_same_frames_and_noise_and_every_run_the_same(root, settings):
@@ -113,40 +115,40 @@ def test_both_meet_the_same_frames_and_noise_and_every_run_the_same(root, settin
 
 def test_what_was_judged_is_not_judged_again_until_the_rules_change(root, settings):
     run(root, settings, "misled", "question")
-    assert "not promoted" in registry.nothing_new(settings, root, "question")
-    assert registry.nothing_new(settings, root, "another question") is None
+    assert "not promoted" in versions.nothing_new(settings, root, "question")
+    assert versions.nothing_new(settings, root, "another question") is None
     milder = settings.params.promote.model_copy(update={"margin": 0.01})
     params = settings.params.model_copy(update={"promote": milder})
-    assert registry.nothing_new(settings.model_copy(update={"params": params}), root, "question") is None
+    assert versions.nothing_new(settings.model_copy(update={"params": params}), root, "question") is None
 
 
 def test_clips_that_the_champion_was_trained_on_test_nobody(root, settings):
     """Known by content: a clip that was renamed changes sides of the split, but not what was seen."""
     data = dataset.load(root)
-    clips = contest.clips_of(settings, root, data)
+    clips = comparison.clips_of(settings, root, data)
     assert {clip["use"] for clip in clips.values()} == {"train", "held_out"}
     held_out = sorted(name for name, clip in clips.items() if clip["use"] == "held_out")
-    rows = contest.unseen(data, clips, {clips[held_out[0]]["sha256"], "of a clip that went"}, 100)
+    rows = comparison.unseen(data, clips, {clips[held_out[0]]["sha256"], "of a clip that went"}, 100)
     assert sorted({dataset.clip_of(data["frame_ids"][i]) for i in rows}) == held_out[1:]
     with pytest.raises(StippleError, match="trained on every clip that is held out"):
-        contest.unseen(data, clips, {clip["sha256"] for clip in clips.values()}, 100)
+        comparison.unseen(data, clips, {clip["sha256"] for clip in clips.values()}, 100)
 
 
 def test_what_the_challenger_began_as_has_seen_its_clips_too(root, settings):
     """v1 was trained on a clip that is held out today; v2 began as v1 and is not the champion any more."""
-    held_out = contest.clips_of(settings, root, dataset.load(root))
+    held_out = comparison.clips_of(settings, root, dataset.load(root))
     name = next(name for name, clip in held_out.items() if clip["use"] == "held_out")
-    content = {part: (root / "knowing" / part).read_bytes() for part in (registry.MODEL, registry.CARD)}
+    content = {part: (root / "knowing" / part).read_bytes() for part in (versions.MODEL, versions.CARD)}
     lineage: dict = {"version": None, "sha256": None}
     for version, clips in (("v1", {"then.mp4": held_out[name] | {"use": "train"}}), ("v2", {})):
-        card = json.loads(content[registry.CARD]) | {"start": lineage}
-        content |= {registry.CARD: json.dumps(card).encode(), registry.CLIPS: json.dumps(clips).encode()}
-        against = registry.load(root).champion
-        registry.publish(root, registry.Judgement("question", "rules", against, None, (), {}), content)
+        card = json.loads(content[versions.CARD]) | {"start": lineage}
+        content |= {versions.CARD: json.dumps(card).encode(), versions.CLIPS: json.dumps(clips).encode()}
+        against = versions.load(root).champion
+        versions.publish(root, versions.Judgement("question", "rules", against, None, (), {}), content)
         lineage = {"version": version, "sha256": None}
-    (root / "misled" / registry.CARD).write_text(json.dumps(card | {"start": lineage}))
+    (root / "misled" / versions.CARD).write_text(json.dumps(card | {"start": lineage}))
     report = run(root, settings, "misled")
-    assert report["start"] == "v2" and "beginning as v2" in contest.markdown(report)
+    assert report["start"] == "v2" and "beginning as v2" in comparison.markdown(report)
     assert report["held_out"]["clips"] == [clip["use"] for clip in held_out.values()].count("held_out") - 1
 
 
@@ -155,12 +157,12 @@ def test_a_champion_of_another_embedder_hears_the_texts_from_its_own(root, setti
     data = dataset.load(root)
     frames = dataset.rows_of(data, dataset.HELD_OUT)
     shutil.copytree(root / "knowing", root / "data", dirs_exist_ok=True)
-    card = json.loads((root / "knowing" / registry.CARD).read_text())
+    card = json.loads((root / "knowing" / versions.CARD).read_text())
     card["embedder"]["batch_size"] += 1
-    (root / "knowing" / registry.CARD).write_text(json.dumps(card))
+    (root / "knowing" / versions.CARD).write_text(json.dumps(card))
 
     def measured() -> list[np.ndarray]:
-        scores = contest.measure(settings, root, data, frames, Path("knowing") / registry.MODEL)
+        scores = comparison.measure(settings, root, data, frames, Path("knowing") / versions.MODEL)
         return [scores[name].values["chamfer"] for name in ("challenger", "champion")]
 
     as_stored, as_read = measured()
@@ -174,4 +176,4 @@ def test_a_clip_that_left_during_the_run_is_named(root, settings):
     (root / "clips" / world.CLIPS[0]).unlink()
     with pytest.raises(StippleError, match=r"circle\.mp4 left the input folder"):
         run(root, settings, "knowing")
-    assert registry.champion(root) is None
+    assert versions.champion(root) is None

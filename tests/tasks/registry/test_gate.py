@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tasks.promotion import BETTER, Scores, decide
+from tasks.registry.gate import BETTER, Scores, decide
 from tasks.settings import Promote, Tolerance
 
 RULES = Promote(

@@ -5,7 +5,9 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from tasks import registry, start, training
+from tasks import training
+from tasks.registry import warm_start
+from tasks.registry import versions
 from tasks.errors import StippleError
 from tests.support import small_project as world
 
@@ -21,9 +23,9 @@ def root(trained, tmp_path):
 
 
 def publish(root, against, **card):
-    content = {name: (root / "data" / name).read_bytes() for name in (registry.MODEL, registry.CARD)}
-    content[registry.CARD] = json.dumps(json.loads(content[registry.CARD]) | card).encode()
-    registry.publish(root, registry.Judgement("question", "rules", against, None, (), {}), content)
+    content = {name: (root / "data" / name).read_bytes() for name in (versions.MODEL, versions.CARD)}
+    content[versions.CARD] = json.dumps(json.loads(content[versions.CARD]) | card).encode()
+    versions.publish(root, versions.Judgement("question", "rules", against, None, (), {}), content)
 
 
 def settings(begin="champion", **train):
@@ -45,7 +47,7 @@ def test_training_begins_as_the_champion_and_gives_the_same_bytes_again(root):
     champion = weights(root)
     training.run(gentle, root)
     from_scratch = weights(root)
-    assert start.choose(gentle, root) == "as v1"
+    assert warm_start.choose(gentle, root) == "as v1"
     training.run(gentle, root)
     begun = (root / "data" / "model.safetensors").read_bytes()
     assert furthest(weights(root), champion) < 1e-5 < furthest(from_scratch, champion)
@@ -57,32 +59,32 @@ def test_training_begins_as_the_champion_and_gives_the_same_bytes_again(root):
 def test_a_checkpoint_of_another_start_is_not_taken_over(root):
     own = settings()
     scratch = training.run_digest(root, own.params.train, 0)
-    start.choose(own, root)
+    warm_start.choose(own, root)
     assert training.run_digest(root, own.params.train, 0) != scratch
 
 
 def test_scratch_is_the_default_and_the_way_back(root):
     assert world.settings().params.retrain.start == "scratch"
-    start.choose(settings(), root)
-    assert start.load(root).version == "v1"
-    assert start.choose(settings("scratch"), root) == "with random weights"
-    assert start.load(root) == start.Start() == start.load(world.ROOT)
+    warm_start.choose(settings(), root)
+    assert warm_start.load(root).version == "v1"
+    assert warm_start.choose(settings("scratch"), root) == "with random weights"
+    assert warm_start.load(root) == warm_start.Start() == warm_start.load(world.ROOT)
 
 
 def test_what_does_not_fit_is_no_start(root):
     publish(root, "v1", network={"name": "baseline"})
-    assert "v2 is another kind of network" in start.choose(settings(), root)
+    assert "v2 is another kind of network" in warm_start.choose(settings(), root)
     publish(root, "v2", embedder={"model": "another"})
-    assert "v3 is another kind of network or reads with another embedder" in start.choose(settings(), root)
-    (root / registry.POINTER).unlink()
-    assert "no champion yet" in start.choose(settings(), root)
-    assert start.load(root) == start.Start()
+    assert "v3 is another kind of network or reads with another embedder" in warm_start.choose(settings(), root)
+    (root / versions.POINTER).unlink()
+    assert "no champion yet" in warm_start.choose(settings(), root)
+    assert warm_start.load(root) == warm_start.Start()
 
 
 def test_a_version_of_another_registry_is_an_error_with_a_remedy(root):
-    (root / start.FILE).write_text('{"version": "v1", "sha256": "of another"}')
+    (root / warm_start.FILE).write_text('{"version": "v1", "sha256": "of another"}')
     with pytest.raises(StippleError, match=r"models/start\.json means another v1 .* restore"):
         training.run(settings(), root)
-    (root / start.FILE).write_text("v1")
+    (root / warm_start.FILE).write_text("v1")
     with pytest.raises(StippleError, match="cannot be read"):
         training.run(settings(), root)

@@ -18,12 +18,15 @@ import torch
 from torch import Tensor
 
 from fm import metrics
-from tasks import dataset, evaluation, promotion, registry, start
+from tasks import dataset, evaluation
+from tasks.registry import warm_start
+from tasks.registry import gate
+from tasks.registry import versions
 from tasks.clouds import generation
 from tasks.clouds import density
 from tasks.store import rows
 from tasks.errors import StippleError
-from tasks.promotion import Scores
+from tasks.registry.gate import Scores
 from tasks.settings import Settings
 
 MEAN_CLOUD = "mean cloud"
@@ -32,23 +35,23 @@ MEAN_CLOUD = "mean cloud"
 
 def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
     """Judge the model in `data/` and promote it if the gate opens; the report of both, `version` None if refused."""
-    against = registry.load(root).champion
-    content = {name: (root / "data" / name).read_bytes() for name in (registry.MODEL, registry.CARD)}
+    against = versions.load(root).champion
+    content = {name: (root / "data" / name).read_bytes() for name in (versions.MODEL, versions.CARD)}
     data = dataset.load(root)
     clips = clips_of(settings, root, data)
-    card = json.loads(content[registry.CARD])
-    seen = registry.seen(root, against) | registry.seen(root, card["start"]["version"])
+    card = json.loads(content[versions.CARD])
+    seen = versions.seen(root, against) | versions.seen(root, card["start"]["version"])
     frames = unseen(data, clips, seen, settings.params.promote.frames)
-    scores = measure(settings, root, data, frames, registry.champion(root))
+    scores = measure(settings, root, data, frames, versions.champion(root))
     reference = scores["champion" if against else MEAN_CLOUD]
-    decision = promotion.decide(reference, scores["challenger"], scores["floor"], settings.params.promote)
+    decision = gate.decide(reference, scores["challenger"], scores["floor"], settings.params.promote)
     report = {
         "against": against or MEAN_CLOUD,
         "promoted": decision.promote,
         "reasons": decision.reasons,
         "scores": {
             metric: {name: round(score.mean(metric), 4) for name, score in scores.items()}
-            for metric in promotion.BETTER
+            for metric in gate.BETTER
         },
         "held_out": {"frames": len(frames), "clips": len({dataset.clip_of(data["frame_ids"][i]) for i in frames})},
         "rules": settings.params.promote.model_dump(),
@@ -57,15 +60,15 @@ def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
         "start": card["start"]["version"],
         "commit": commit(root),
     }
-    judged = registry.Judgement(
-        question, registry.rules_of(settings), against, None, decision.reasons,
-        {registry.MODEL: hashlib.sha256(content[registry.MODEL]).hexdigest()},
+    judged = versions.Judgement(
+        question, versions.rules_of(settings), against, None, decision.reasons,
+        {versions.MODEL: hashlib.sha256(content[versions.MODEL]).hexdigest()},
     )  # fmt: skip
     if not decision.promote:
-        registry.refuse(root, judged)
+        versions.refuse(root, judged)
         return report | {"version": None}
-    content |= {name: _json(value) for name, value in ((registry.REPORT, report), (registry.CLIPS, clips))}
-    return report | {"version": registry.publish(root, judged, content)}
+    content |= {name: _json(value) for name, value in ((versions.REPORT, report), (versions.CLIPS, clips))}
+    return report | {"version": versions.publish(root, judged, content)}
 
 
 def measure(
@@ -118,7 +121,7 @@ def unseen(data: dict[str, Any], clips: dict[str, Any], seen: set[str], most: in
 def clips_of(settings: Settings, root: Path, data: dict[str, Any]) -> dict[str, dict[str, str]]:
     """The input files of today: name → `sha256`, and what its frames are for (train, held_out, or none)."""
     use = {dataset.clip_of(name): side for name, side in zip(data["frame_ids"], data["split"], strict=True)}
-    found = registry.input_files(settings, root)
+    found = versions.input_files(settings, root)
     if lacking := sorted(use.keys() - found.keys()):
         raise StippleError(f"{lacking[0]} left the input folder while its frames were in use; run again")
     return {name: {"sha256": digest, "use": use.get(name, "none")} for name, digest in found.items()}
@@ -134,7 +137,7 @@ def commit(root: Path) -> str | None:
         return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
 
     try:
-        others = ":(exclude)dvc.lock", f":(exclude){start.FILE}"
+        others = ":(exclude)dvc.lock", f":(exclude){warm_start.FILE}"
         same = git("diff", "--quiet", "HEAD", "--", ".", *others).returncode == 0
         return git("rev-parse", "HEAD").stdout.strip() if same else None
     except OSError:

@@ -14,7 +14,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tasks import dataset, registry
+from tasks import dataset
+from tasks.registry import versions
 from tasks.store import files
 from tasks.errors import StippleError
 from tasks.settings import Settings
@@ -33,9 +34,9 @@ class Start:
         """The version's weights; None for random ones."""
         if self.version is None:
             return None
-        if registry.load(root).judgement(self.version).sha256[registry.MODEL] != self.sha256:
-            raise StippleError(f"{FILE} means another {self.version} than {registry.POINTER}; restore both with git")
-        return load_file(root / registry.read(root, self.version) / registry.MODEL)
+        if versions.load(root).judgement(self.version).sha256[versions.MODEL] != self.sha256:
+            raise StippleError(f"{FILE} means another {self.version} than {versions.POINTER}; restore both with git")
+        return load_file(root / versions.read(root, self.version) / versions.MODEL)
 
 
 def load(root: Path) -> Start:
@@ -53,20 +54,20 @@ def choose(settings: Settings, root: Path) -> str:
     """Write what `retrain.start` in params.yaml comes to today, and return it in words."""
     version, said = None, "with random weights"
     if settings.params.retrain.start == "champion":
-        champion = registry.load(root).champion
+        champion = versions.load(root).champion
         if champion is None:
             said += ", as there is no champion yet"
         elif not _same_kind(settings, root, champion):
             said += f", as {champion} is another kind of network or reads with another embedder"
         else:
             version, said = champion, f"as {champion}"
-    sha256 = registry.load(root).judgement(version).sha256[registry.MODEL] if version else None
+    sha256 = versions.load(root).judgement(version).sha256[versions.MODEL] if version else None
     if load(root) != (chosen := Start(version, sha256)):
         files.write(root / FILE, json.dumps(asdict(chosen), indent=2) + "\n")
     return said
 
 
 def _same_kind(settings: Settings, root: Path, version: str) -> bool:
-    card = registry.card(root, version)
+    card = versions.card(root, version)
     wanted = settings.params.train.network, dataset.load(root)["embedder"]
     return (card["network"]["name"], card["embedder"]) == wanted
