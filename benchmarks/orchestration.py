@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tasks import changes
+from tasks.project import overrides
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -49,10 +49,10 @@ def bare() -> None:
 def with_dvc() -> None:
     """The same, recorded in DVC."""
     from flows.stages import MODULES, compute
-    from tasks import record
+    from tasks.project import reproduction
 
     for name in MODULES:
-        record.reproduce(name, lambda name=name: compute(name))
+        reproduction.reproduce(name, lambda name=name: compute(name))
 
 
 def with_prefect() -> None:
@@ -161,7 +161,7 @@ def main() -> None:
         }
         free.close()
         subprocess.run(["git", "clone", "-q", str(ROOT), str(fresh)], check=True)
-        changes.write(fresh, SMALLER)
+        overrides.write(fresh, SMALLER)
         runs = {}
         for work in (bare, with_dvc, with_prefect):
             shutil.rmtree(project, ignore_errors=True)

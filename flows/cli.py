@@ -23,14 +23,16 @@ def run(
 ) -> None:
     """Run the whole pipeline on this machine: clips in, a model that draws text out."""
     from flows import family
-    from tasks import lock, settings
+    from tasks import settings
+    from tasks.project import lock
 
     chosen = settings.load(ROOT)
     if dry_run:
-        from tasks import forecast, record
+        from tasks.project import forecast
+        from tasks.project import reproduction
 
-        stages = record.forecast()
-        print(*forecast.page(stages, forecast.work(chosen, ROOT, stages, record.previous)), sep="\n")
+        stages = reproduction.forecast()
+        print(*forecast.page(stages, forecast.work(chosen, ROOT, stages, reproduction.previous)), sep="\n")
         return
     family.end_with_me()
     with lock.alone(ROOT, "stipple run"):
@@ -44,7 +46,8 @@ def run(
 def retrain() -> None:
     """Train on what is new, and promote the model only if it is better than the champion."""
     from flows import family
-    from tasks import lock, settings
+    from tasks import settings
+    from tasks.project import lock
 
     settings.load(ROOT)
     family.end_with_me()
@@ -57,9 +60,9 @@ def retrain() -> None:
 @app.command()
 def models() -> None:
     """List the promoted models, the champion marked, with their scores on that day's held-out clips."""
-    from tasks import overview
+    from tasks.project import status
 
-    print(*overview.models(ROOT), sep="\n")
+    print(*status.models(ROOT), sep="\n")
 
 
 @app.command()
@@ -76,12 +79,15 @@ def rollback(
 @app.command()
 def status() -> None:
     """Say how fresh the champion is: new clips since, what is in quarantine, what the next run would do."""
-    from tasks import forecast, overview, record, settings
+    from tasks import settings
+    from tasks.project import status
+    from tasks.project import forecast
+    from tasks.project import reproduction
 
     chosen = settings.load(ROOT)
-    print(*overview.status(chosen, ROOT), sep="\n")
-    stages = record.forecast()
-    print(forecast.line(stages, forecast.work(chosen, ROOT, stages, record.previous)))
+    print(*status.status(chosen, ROOT), sep="\n")
+    stages = reproduction.forecast()
+    print(forecast.line(stages, forecast.work(chosen, ROOT, stages, reproduction.previous)))
 
 
 @app.command()
@@ -89,25 +95,29 @@ def cache(
     prune: Annotated[bool, typer.Option("--prune", help="Remove the rows that no run could ask for.")] = False,
 ) -> None:
     """Show which rows are stored, and how many of them today's and earlier tables have."""
-    from tasks import cache, lock, record, settings
+    from tasks import settings
+    from tasks.project import row_cache
+    from tasks.project import lock
+    from tasks.project import reproduction
 
     chosen = settings.load(ROOT)
     if prune:
         with lock.alone(ROOT, "stipple cache --prune"):
-            print(cache.prune(chosen, ROOT, record.versions()))
+            print(row_cache.prune(chosen, ROOT, reproduction.versions()))
     else:
-        print(*cache.listed(chosen, ROOT, record.versions()), sep="\n")
+        print(*row_cache.listed(chosen, ROOT, reproduction.versions()), sep="\n")
 
 
 @app.command()
 def stage(name: str) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
-    from tasks import lock, record
+    from tasks.project import lock
+    from tasks.project import reproduction
 
     with lock.alone(ROOT, f"stipple stage {name}"):
         from flows.stages import compute
 
-        with record.earned(name):
+        with reproduction.earned(name):
             summary = compute(name)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
 

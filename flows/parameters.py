@@ -14,7 +14,9 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-from tasks import changes, record, settings
+from tasks import settings
+from tasks.project import overrides
+from tasks.project import reproduction
 from tasks.errors import StippleError
 from tasks.settings import Params, Section
 
@@ -29,8 +31,8 @@ class Changes(Section):
     def apply(self) -> None:
         """Write what was given into params.yaml, under the project's lock, while DVC reads it for no stage either."""
         if given := self.model_dump(by_alias=True, exclude_unset=True):
-            with record.unread(settings.PARAMS):
-                changes.write(ROOT, given)
+            with reproduction.unread(settings.PARAMS):
+                overrides.write(ROOT, given)
 
 
 def _describe(properties: dict[str, dict[str, Any]]) -> None:
@@ -39,7 +41,7 @@ def _describe(properties: dict[str, dict[str, Any]]) -> None:
     with suppress(StippleError):  # a run says what is wrong with params.yaml
         today = settings.load(ROOT).params.model_dump(by_alias=True)
         for name, schema in properties.items():
-            schema["description"] += f" Empty: as in params.yaml (when deployed: {changes.value(today, name)})"
+            schema["description"] += f" Empty: as in params.yaml (when deployed: {overrides.value(today, name)})"
 
 
 def _field(name: str) -> FieldInfo:

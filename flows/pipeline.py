@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 from flows import runners
 from flows.parameters import UNCHANGED, DatasetChanges, TrainingChanges
 from flows.stages import ROOT, stage
-from tasks import lock
+from tasks.project import lock
 from tasks.errors import StippleError
 
 DATASET = ("frames", "points", "captions", "summaries", "embeddings", "dataset")

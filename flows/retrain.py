@@ -12,7 +12,8 @@ from prefect.logging import get_run_logger
 
 from flows.parameters import UNCHANGED, RetrainChanges
 from flows.pipeline import alone, dataset, training
-from tasks import record, settings
+from tasks import settings
+from tasks.project import reproduction
 from tasks.registry import versions
 from tasks.errors import StippleError
 
@@ -29,15 +30,15 @@ def retrain(changes: RetrainChanges = UNCHANGED) -> str:
         changes.apply()
         rules = settings.load(ROOT)
         dataset()
-        if reason := versions.nothing_new(rules, ROOT, record.question("train")):
+        if reason := versions.nothing_new(rules, ROOT, reproduction.question("train")):
             return report(f"Nothing to do: {reason}.", f"# Nothing to do\n\n{reason[0].upper()}{reason[1:]}.\n")
         from tasks.registry import warm_start  # with torch: a night without news ends without it
         from tasks.registry import comparison
 
         get_run_logger().info("Training begins %s.", warm_start.choose(rules, ROOT))
-        question = record.question("train")
+        question = reproduction.question("train")
         training()
-        if record.question("train") != question:
+        if reproduction.question("train") != question:
             raise StippleError(
                 "data, recipe or code changed while the challenger was trained; run `stipple retrain` again"
             )

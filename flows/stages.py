@@ -17,7 +17,8 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, State
 
 from flows import runners
-from tasks import record, settings
+from tasks import settings
+from tasks.project import reproduction
 from tasks.errors import Damaged, StippleError
 
 ROOT = Path()
@@ -44,7 +45,7 @@ def compute(name: str, map_batches: Callable = map) -> dict[str, Any]:
         raise StippleError(f"there is no stage {name!r}; the stages are {', '.join(MODULES)}")
     options = {} if name in ("dataset", "train", "evaluate", "draw") else {"map_batches": map_batches}
     module = importlib.import_module(MODULES[name])
-    run = partial(module.run, settings.load(ROOT), ROOT, previous=record.previous, **options)
+    run = partial(module.run, settings.load(ROOT), ROOT, previous=reproduction.previous, **options)
     try:
         return run()
     except Damaged as damaged:
@@ -58,8 +59,8 @@ def stage(name: str) -> State:
     summary: dict[str, Any] = {}
     logger = get_run_logger()
     map_batches = by_runner if runners.takes(name) else as_tasks
-    outcome = record.reproduce(name, lambda: summary.update(compute(name, map_batches)))
-    if outcome is not record.Outcome.COMPUTED:
+    outcome = reproduction.reproduce(name, lambda: summary.update(compute(name, map_batches)))
+    if outcome is not reproduction.Outcome.COMPUTED:
         return Completed(name="Cached", message=outcome.value)
     logger.info("%s: %s", name, ", ".join(f"{value} {key}" for key, value in summary.items()))
     return Completed(message=outcome.value)

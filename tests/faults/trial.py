@@ -74,7 +74,7 @@ class Trial:
         """Compare with the undisturbed run: artifacts, dvc.lock, both doors, and what was computed again."""
         from dvc.repo import Repo
 
-        from tasks import record
+        from tasks.project import reproduction
 
         now, then = world.artifacts(self.project), self.world.files
         self.wrong += [
@@ -88,7 +88,7 @@ class Trial:
             if stages := Repo(".").reproduce():
                 self.wrong.append(f"`dvc repro` ran {stages}")
             for name in STAGES:  # as the flow's tasks ask
-                if (outcome := record.reproduce(name, _nothing)) is not record.Outcome.UNCHANGED:
+                if (outcome := reproduction.reproduce(name, _nothing)) is not reproduction.Outcome.UNCHANGED:
                     self.wrong.append(f"`stipple run` would not find {name} unchanged: {outcome.value}")
         self._check_reuse()
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from flows.pipeline import DATASET
-from tasks import lock
+from tasks.project import lock
 from tasks.store import tables
 from tests.flows.test_end_to_end import BIN, ROOT, make_project
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks import cache, captions, embeddings, settings, summaries
+from tasks import captions, embeddings, settings, summaries
+from tasks.project import row_cache
 from tasks.store import tables
 from tasks.store.retry import Outcome
 from tasks.errors import StippleError
@@ -47,7 +48,7 @@ def counted(lines) -> dict[str, list[int]]:
 def test_rows_are_counted_by_who_has_them(project):
     root, chosen = project
     rest(root, 5)
-    assert counted(cache.listed(chosen, root, {})) == {"summaries": [8, 3, 0, 5]}
+    assert counted(row_cache.listed(chosen, root, {})) == {"summaries": [8, 3, 0, 5]}
 
 
 def test_pruning_takes_what_no_table_has_and_gives_the_space_back(project):
@@ -55,10 +56,10 @@ def test_pruning_takes_what_no_table_has_and_gives_the_space_back(project):
     rest(root, 1000)
     (root / ".stipple" / "rows.sqlite.damaged-1").write_bytes(bytes(100))
     before = (root / STORE).stat().st_size
-    assert cache.prune(chosen, root, {}).startswith("Removed 1000 rows")
+    assert row_cache.prune(chosen, root, {}).startswith("Removed 1000 rows")
     assert (root / STORE).stat().st_size < before / 10
     assert [path.name for path in (root / STORE).parent.iterdir()] == ["rows.sqlite"]
-    assert counted(cache.listed(chosen, root, {})) == {"summaries": [3, 3, 0, 0]}
+    assert counted(row_cache.listed(chosen, root, {})) == {"summaries": [3, 3, 0, 0]}
     assert summaries.run(chosen, root)["computed"] == 0
 
 
@@ -70,11 +71,11 @@ def test_rows_of_an_earlier_table_stay_until_dvc_forgets_it(project, params):
     now = chosen.model_copy(update={"params": other})
     assert summaries.run(now, root)["computed"] == 3
     versions = {"data/summaries.parquet": [old]}
-    assert counted(cache.listed(now, root, versions)) == {"summaries": [6, 3, 2, 1]}
-    cache.prune(now, root, versions)
+    assert counted(row_cache.listed(now, root, versions)) == {"summaries": [6, 3, 2, 1]}
+    row_cache.prune(now, root, versions)
     assert summaries.run(chosen, root)["computed"] == 1  # the refusal, whose table was not in the cache
     summaries.run(now, root)
-    cache.prune(now, root, {})
+    row_cache.prune(now, root, {})
     assert summaries.run(chosen, root)["computed"] == 3
 
 
@@ -82,8 +83,8 @@ def test_rows_that_a_killed_run_left_for_the_next_one_stay(project):
     root, chosen = project
     for table in ("data/summaries.parquet", "data/quarantine/summaries.parquet"):
         (root / table).unlink()
-    assert counted(cache.listed(chosen, root, {})) == {"summaries": [3, 0, 3, 0]}
-    assert cache.prune(chosen, root, {}).startswith("Removed 0 rows")
+    assert counted(row_cache.listed(chosen, root, {})) == {"summaries": [3, 0, 3, 0]}
+    assert row_cache.prune(chosen, root, {}).startswith("Removed 0 rows")
 
 
 def test_a_table_that_cannot_be_read_stops_the_pruning(project):
@@ -91,7 +92,7 @@ def test_a_table_that_cannot_be_read_stops_the_pruning(project):
     (root / "data" / "summaries.parquet").write_bytes(b"PAR1 half")
     rest(root, 1)
     with pytest.raises(StippleError, match=r"data/summaries.parquet cannot be read"):
-        cache.prune(chosen, root, {})
+        row_cache.prune(chosen, root, {})
     with RowStore(root / STORE) as store:
         assert store.known(["old 0"])
 
@@ -112,7 +113,7 @@ def test_a_kill_while_pruning_leaves_a_whole_store(project):
     with RowStore(root / STORE) as store:
         assert store.known(["old 0"])
     assert summaries.run(chosen, root)["computed"] == 0
-    assert cache.prune(chosen, root, {}).startswith("Removed 20000 rows")
+    assert row_cache.prune(chosen, root, {}).startswith("Removed 20000 rows")
 
 
 def test_another_summary_prompt_leaves_captions_alone_and_going_back_computes_nothing(project, params):

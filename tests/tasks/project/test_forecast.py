@@ -7,9 +7,10 @@ import io
 
 import pytest
 
-from tasks import captions, forecast, settings
+from tasks import captions, settings
+from tasks.project import forecast
 from tasks.store import tables
-from tasks.record import Fate, Forecast
+from tasks.project.reproduction import Fate, Forecast
 from tasks.store.rows import STORE, no_previous
 from tests.support import clips
 from tests.support import tiny_models as tiny

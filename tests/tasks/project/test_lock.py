@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks import lock
+from tasks.project import lock
 from tasks.errors import StippleError
 
 HOLD = """
 import sys
 from pathlib import Path
-from tasks import lock
+from tasks.project import lock
 from tests.support import ROOT
 with lock.alone(Path(sys.argv[1]), "the other"):
     print("held", flush=True)

@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from flows.parameters import DatasetChanges, RetrainChanges, TrainingChanges
-from tasks import changes, record, settings
+from tasks import settings
+from tasks.project import overrides
+from tasks.project import reproduction
 from tasks.errors import StippleError
 from tests.tasks.project.test_reproduction import project as dvc_project  # noqa: F401, a fixture
 from tests.support import ROOT
@@ -26,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_changed_value_changes_its_own_characters_alone(root: Path) -> None:
     before = (root / "params.yaml").read_text().splitlines()
-    changes.write(root, {"train.recipes.film.steps": 5, "input": "my clips: #1", "dataset.held_out": 0.5})
+    overrides.write(root, {"train.recipes.film.steps": 5, "input": "my clips: #1", "dataset.held_out": 0.5})
     after = (root / "params.yaml").read_text().splitlines()
     assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == [
         (before[4], before[4].replace("demo/clips", '"my clips: #1"')),
@@ -41,7 +43,7 @@ def test_a_text_is_read_back_as_it_was_given(root: Path, name: str, prompt: str)
     expected = yaml.safe_load((root / "params.yaml").read_text())
     expected[name]["prompt"] = prompt
     for _ in range(2):  # over the folded text first, then over its own
-        changes.write(root, {f"{name}.prompt": prompt})
+        overrides.write(root, {f"{name}.prompt": prompt})
         assert yaml.safe_load((root / "params.yaml").read_text()) == expected
     assert (root / "params.yaml").read_text().count("\n\n") == (ROOT / "params.yaml").read_text().count("\n\n")
 
@@ -49,7 +51,7 @@ def test_a_text_is_read_back_as_it_was_given(root: Path, name: str, prompt: str)
 def test_what_params_yaml_says_already_is_not_written(root: Path) -> None:
     held = settings.load(root).params
     before = (root / "params.yaml").stat()
-    changes.write(root, {"captions.prompt": held.captions.prompt, "frames.every": held.frames.every})
+    overrides.write(root, {"captions.prompt": held.captions.prompt, "frames.every": held.frames.every})
     assert (root / "params.yaml").stat() == before
 
 
@@ -66,7 +68,7 @@ def test_what_params_yaml_says_already_is_not_written(root: Path) -> None:
 def test_a_wrong_value_is_named_in_one_line_and_nothing_is_written(root: Path, values: dict, says: str) -> None:
     before = (root / "params.yaml").read_bytes()
     with pytest.raises(StippleError, match=says) as caught:
-        changes.write(root, values)
+        overrides.write(root, values)
     assert "\n" not in str(caught.value)
     assert (root / "params.yaml").read_bytes() == before
 
@@ -74,7 +76,7 @@ def test_a_wrong_value_is_named_in_one_line_and_nothing_is_written(root: Path, v
 def test_a_broken_file_is_not_made_whole_by_a_change(root: Path) -> None:
     (root / "params.yaml").write_text("input: [")
     with pytest.raises(StippleError, match="not valid YAML"):
-        changes.write(root, {"input": "my clips: #1"})
+        overrides.write(root, {"input": "my clips: #1"})
 
 
 @pytest.mark.parametrize("kind", [DatasetChanges, TrainingChanges, RetrainChanges])
@@ -84,7 +86,7 @@ def test_the_form_shows_types_and_bounds_of_params_yaml_and_no_value_that_could_
     params = settings.load(ROOT).params.model_dump(by_alias=True)
     for name, shown in schema["properties"].items():
         assert "default" not in shown
-        assert shown["description"].endswith(f"Empty: as in params.yaml (when deployed: {changes.value(params, name)})")
+        assert shown["description"].endswith(f"Empty: as in params.yaml (when deployed: {overrides.value(params, name)})")
     if "frames.every" in schema["properties"]:
         assert schema["properties"]["frames.every"]["minimum"] == 1
     if "train.network" in schema["properties"]:
@@ -95,9 +97,9 @@ def test_while_a_stage_of_dvc_repro_reads_params_yaml_nobody_changes_it(dvc_proj
     entered = []
     busy = {"read": {str(dvc_project / "params.yaml"): [{"pid": os.getppid(), "cmd": "dvc repro"}]}}
     (dvc_project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(busy))
-    with pytest.raises(StippleError, match="`dvc repro` is at work here"), record.unread("params.yaml"):
+    with pytest.raises(StippleError, match="`dvc repro` is at work here"), reproduction.unread("params.yaml"):
         entered.append(True)
     (dvc_project / ".dvc" / "tmp" / "rwlock").unlink()
-    with record.unread("params.yaml"):
+    with reproduction.unread("params.yaml"):
         entered.append(True)
     assert entered == [True]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks import record
+from tasks.project import reproduction
 from tasks.errors import StippleError
-from tasks.record import Fate, Outcome
+from tasks.project.reproduction import Fate, Outcome
 
 DVC_YAML = """
 stages:
@@ -49,7 +49,7 @@ def double(project: Path) -> Outcome:
     def compute() -> None:
         (project / "out.txt").write_text(f"{int((project / 'input.txt').read_text()) * 2}\n")
 
-    return record.reproduce("double", compute)
+    return reproduction.reproduce("double", compute)
 
 
 def forbidden() -> None:
@@ -64,7 +64,7 @@ def test_a_result_is_recorded_as_dvc_repro_would(project: Path) -> None:
 
 def test_a_result_of_dvc_repro_is_not_computed_again(project: Path) -> None:
     dvc(project, "repro")
-    assert record.reproduce("double", forbidden) is Outcome.UNCHANGED
+    assert reproduction.reproduce("double", forbidden) is Outcome.UNCHANGED
 
 
 def test_going_back_to_earlier_params_computes_nothing(project: Path) -> None:
@@ -72,7 +72,7 @@ def test_going_back_to_earlier_params_computes_nothing(project: Path) -> None:
     (project / "params.yaml").write_text("scale: 2\n")
     assert double(project) is Outcome.COMPUTED
     (project / "params.yaml").write_text("scale: 1\n")
-    assert record.reproduce("double", forbidden) is Outcome.RESTORED
+    assert reproduction.reproduce("double", forbidden) is Outcome.RESTORED
     assert "up to date" in dvc(project, "status")
 
 
@@ -80,7 +80,7 @@ def test_going_back_to_earlier_params_computes_nothing(project: Path) -> None:
 def test_a_lost_or_edited_output_comes_back(project: Path, damage) -> None:
     double(project)
     damage(project / "out.txt")
-    assert record.reproduce("double", forbidden) is Outcome.RESTORED
+    assert reproduction.reproduce("double", forbidden) is Outcome.RESTORED
     assert (project / "out.txt").read_text() == "42\n"
 
 
@@ -94,7 +94,7 @@ def test_a_failed_run_leaves_outputs_and_record_as_they_were(project: Path) -> N
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
-        record.reproduce("double", fail)
+        reproduction.reproduce("double", fail)
     assert (project / "out.txt").read_text() == "42\n"
     assert (project / "dvc.lock").read_bytes() == lock
 
@@ -110,9 +110,9 @@ def test_a_full_disk_is_told_in_one_line_whoever_met_it(project: Path, door: str
 
     with pytest.raises(StippleError, match="no space left on the disk of"):
         if door == "reproduce":
-            record.reproduce("double", fill)
+            reproduction.reproduce("double", fill)
         else:
-            with record.earned("double"):
+            with reproduction.earned("double"):
                 fill()
     assert (project / "out.txt").read_text() == "42\n"
 
@@ -124,7 +124,7 @@ def test_a_result_whose_question_moved_meanwhile_is_not_recorded(project: Path, 
         (project / name).write_text(text)
 
     with pytest.raises(StippleError, match=name):
-        record.reproduce("double", compute)
+        reproduction.reproduce("double", compute)
     assert not (project / "dvc.lock").exists()
     assert double(project) is Outcome.COMPUTED
 
@@ -134,7 +134,7 @@ def test_a_dep_that_moves_while_dvc_repro_works_keeps_the_result_out_of_the_reco
     (project / "double.py").write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\nfrom tasks import record\n"
-        "with record.earned('double'):\n"
+        "with reproduction.earned('double'):\n"
         f"    {SCRIPT}\n"
         "    Path('params.yaml').write_text('scale: 9\\n')\n"
     )
@@ -152,15 +152,15 @@ def test_a_result_of_code_that_was_saved_over_is_not_recorded(project: Path, doo
     (project / "dvc.yaml").write_text(DVC_YAML.replace("deps: [", "deps: [tasks, "))
     doors = {
         "reproduce": "record.reproduce('double', lambda: Path('out.txt').write_text('42'))",
-        "earned": "\n with record.earned('double'): Path('out.txt').write_text('42')",
+        "earned": "\n with reproduction.earned('double'): Path('out.txt').write_text('42')",
     }
     script = f"""
 from pathlib import Path
-from tasks import record
+from tasks.project import reproduction
 from tests.support import ROOT
 Path("tasks/store/rows.py").open("a").write("# a remark")
 try: {doors[door]}
-except record.StippleError as error: print(error)
+except reproduction.StippleError as error: print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("tasks changed while double ran"), done.stderr
@@ -192,7 +192,7 @@ def half_written(entry: Path) -> None:
 def test_notes_that_a_kill_left_half_written_stop_no_run(project: Path, damage, outcome: Outcome) -> None:
     double(project)
     damage(project)
-    assert record.reproduce("double", forbidden) is outcome
+    assert reproduction.reproduce("double", forbidden) is outcome
     (project / "out.txt").unlink()
     assert double(project) is not Outcome.UNCHANGED
     assert (project / "out.txt").read_text() == "42\n"
@@ -209,7 +209,7 @@ def test_what_was_damaged_in_dvcs_cache_is_computed_again(project: Path) -> None
     cached.chmod(0o444)
     os.utime(cached, ns=(times.st_atime_ns, times.st_mtime_ns))
     (project / "out.txt").unlink()
-    assert record.previous("out.txt") is None
+    assert reproduction.previous("out.txt") is None
     assert double(project) is Outcome.COMPUTED
     assert (project / "out.txt").read_text() == cached.read_text() == "42\n"
     assert "up to date" in dvc(project, "status")
@@ -218,25 +218,25 @@ def test_what_was_damaged_in_dvcs_cache_is_computed_again(project: Path) -> None
 def test_the_previous_version_of_an_output_is_found_after_dvc_removed_it(project: Path) -> None:
     double(project)
     (project / "out.txt").unlink()
-    found = record.previous("out.txt")
+    found = reproduction.previous("out.txt")
     assert found is not None and found.read_text() == "42\n"
-    assert record.previous("other.txt") is None
+    assert reproduction.previous("other.txt") is None
 
 
 def test_outside_a_dvc_project_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StippleError, match="not a DVC project"):
-        record.reproduce("double", forbidden)
+        reproduction.reproduce("double", forbidden)
 
 
 def test_a_question_is_the_same_until_an_input_or_a_parameter_moves(project: Path) -> None:
     double(project)
-    first = record.question("double")
-    assert record.question("double") == first
+    first = reproduction.question("double")
+    assert reproduction.question("double") == first
     (project / "params.yaml").write_text("scale: 2\n")
-    second = record.question("double")
+    second = reproduction.question("double")
     (project / "input.txt").write_text("5")
-    assert len({first, second, record.question("double")}) == 3
+    assert len({first, second, reproduction.question("double")}) == 3
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def chain(project: Path) -> Path:
 
 
 def fates() -> dict[str, tuple]:
-    return {found.stage: (found.fate, *found.after) for found in record.forecast() if found.fate is not Fate.UNCHANGED}
+    return {found.stage: (found.fate, *found.after) for found in reproduction.forecast() if found.fate is not Fate.UNCHANGED}
 
 
 def test_what_would_run_includes_what_follows_from_it(chain: Path) -> None:
@@ -286,12 +286,12 @@ def test_while_dvc_repro_works_nothing_is_forecast(chain: Path) -> None:
     busy = {"write": {str(chain / "out.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}}
     (chain / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(busy))
     with pytest.raises(StippleError, match="`dvc repro` is at work here"):
-        record.forecast()
+        reproduction.forecast()
 
 
 def test_versions_are_those_that_could_come_back(chain: Path) -> None:
     def known() -> list[str]:
-        return [path.read_text() for path in record.versions().get("out.txt", [])]
+        return [path.read_text() for path in reproduction.versions().get("out.txt", [])]
 
     assert known() == ["42\n"]
     (chain / "input.txt").write_text("5")

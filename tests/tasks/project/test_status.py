@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tasks import overview
+from tasks.project import status
 from tasks.registry import versions
 from tasks.store import tables
 from tasks.registry.versions import Judgement
@@ -45,15 +45,15 @@ def settings():
 
 
 def test_models_are_listed_with_their_scores_and_the_champion_is_marked(root):
-    _, first, second = overview.models(root)
+    _, first, second = status.models(root)
     assert first.split()[:5] == ["v1", "0.5000", "0.5000", "50%", "mean"]
     assert second.split()[:5] == ["*", "v2", "0.2500", "0.2500", "25%"]
     versions.rollback(root)
-    assert [line[0] for line in overview.models(root)] == [" ", "*", " "]
+    assert [line[0] for line in status.models(root)] == [" ", "*", " "]
 
 
 def test_status_knows_files_by_their_content(root):
-    said = list(overview.status(settings(), root))
+    said = list(status.status(settings(), root))
     assert said == [
         "Champion: v2, trained on 2 clips, tested on 1.",
         "New since (2):",
@@ -70,7 +70,7 @@ def test_status_lists_what_is_in_quarantine(root):
     refused = [{"source": f"bad{i:02}.mp4", "reason": "is empty (0 bytes)"} for i in range(12)]
     tables.write_quarantine(root, "frames", refused)
     tables.write_quarantine(root, "captions", [{"frame_id": "a.mp4/000001", "reason": "no words"}])
-    said = list(overview.status(settings(), root))
+    said = list(status.status(settings(), root))
     start = said.index("In quarantine (13):")
     assert said[start + 1] == "  a.mp4/000001: no words (captions)"
     assert said[start + 2] == "  bad00.mp4: is empty (0 bytes) (frames)"
@@ -78,5 +78,5 @@ def test_status_lists_what_is_in_quarantine(root):
 
 
 def test_without_a_champion_both_say_how_to_get_one(tmp_path):
-    assert "stipple retrain" in next(overview.models(tmp_path))
-    assert "stipple retrain" in next(overview.status(settings(), tmp_path))
+    assert "stipple retrain" in next(status.models(tmp_path))
+    assert "stipple retrain" in next(status.status(settings(), tmp_path))

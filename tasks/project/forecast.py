@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tasks.store import fill
 from tasks.store import tables
-from tasks.record import Fate, Forecast
+from tasks.project.reproduction import Fate, Forecast
 from tasks.store.rows import LOOKUP, STORE, Previous, RowStore, chunks
 from tasks.settings import Settings
 

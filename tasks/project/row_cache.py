@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks import forecast
+from tasks.project import forecast
 from tasks.store import tables
 from tasks.errors import StippleError
 from tasks.store.rows import STORE, RowStore
