@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 
-from tasks import captions, checkpoints, frames, settings, summaries
+from tasks import captions, frames, settings, summaries
+from tasks.models import loading
 from tasks.store import tables
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +91,7 @@ def main() -> None:
         "captions": captioned,
         "summaries": summarized,
         "machine": {
-            "device": str(checkpoints.device()),
+            "device": str(loading.device()),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),

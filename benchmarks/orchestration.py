@@ -8,7 +8,6 @@ Writes benchmarks/results/orchestration.json. `python -m benchmarks.ordinary` co
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -38,21 +37,19 @@ DEPLOYMENTS = ("dataset/dataset", "training/train", "retrain/retrain")
 
 def bare() -> None:
     """The stage functions, one after the other."""
-    from flows.stages import MODULES
-    from tasks import settings
-    from tasks.store.rows import no_previous
+    from tasks import pipeline, settings
 
-    for module in MODULES.values():
-        importlib.import_module(module).run(settings.load(), Path(), previous=no_previous)
+    for name in pipeline.STAGES:
+        pipeline.compute(name, settings.load(), Path())
 
 
 def with_dvc() -> None:
     """The same, recorded in DVC."""
-    from flows.stages import MODULES, compute
+    from tasks import pipeline, settings
     from tasks.project import reproduction
 
-    for name in MODULES:
-        reproduction.reproduce(name, lambda name=name: compute(name))
+    for name in pipeline.STAGES:
+        reproduction.reproduce(name, lambda name=name: pipeline.compute(name, settings.load(), Path()))
 
 
 def with_prefect() -> None:

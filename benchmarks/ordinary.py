@@ -75,8 +75,8 @@ def batched(rows: int, caption_prompt: str, summary_prompt: str) -> None:
 
     from flows.stages import as_tasks
     from tasks.store import tables
-    from tasks.store.rows import key, no_previous
     from tasks.store.fill import fill_table
+    from tasks.store.rows import key, no_previous
 
     root = Path()
 

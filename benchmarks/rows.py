@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 
 from tasks.store import files
-from tasks.store.retry import Outcome
-from tasks.store.rows import STORE, RowStore, chunks, key, no_previous
+from tasks.store.digests import digest_of
 from tasks.store.fill import fill_table
+from tasks.store.retry import RowResult
+from tasks.store.rows import STORE, RowStore, chunks, no_previous
 from tasks.store.tables import Row
 
 ROOT = Path(__file__).parent.parent
@@ -50,12 +51,12 @@ def timed(work: Callable[[], Any]) -> dict[str, float]:
 
 def store(count: int, size: int, folder: Path) -> dict[str, Any]:
     """`count` rows of `size` bytes in, looked up, and out again."""
-    keys, rng = [key(n=number) for number in range(count)], random.Random(0)
+    keys, rng = [digest_of(n=number) for number in range(count)], random.Random(0)
     with RowStore(folder / STORE) as rows:
 
         def put() -> None:
             for few in chunks(keys, BATCH):
-                rows.put("rows", {key: Outcome(rng.randbytes(size)) for key in few})
+                rows.put("rows", {key: RowResult(rng.randbytes(size)) for key in few})
 
         def each(ask: Callable[[list[str]], Any]) -> None:
             for few in chunks(keys, 1024):
@@ -78,7 +79,7 @@ def stage(count: int, folder: Path) -> dict[str, Any]:
 
     def items() -> Iterator[Row]:
         for number in range(count):
-            yield {"frame_id": f"clip.mp4/{number:06d}", "row_key": key(n=number), "number": number}
+            yield {"frame_id": f"clip.mp4/{number:06d}", "row_key": digest_of(n=number), "number": number}
 
     def embed(batch: list[int]) -> list[bytes]:
         return [np.roll(vector, number).tobytes() for number in batch]

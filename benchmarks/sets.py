@@ -23,9 +23,7 @@ from tqdm import tqdm
 
 import fm
 from fm import metrics, sets, training
-from tasks import dataset, evaluation
-from tasks.clouds import figures
-from tasks.clouds import density
+from tasks.clouds import density, figures, scoring, training_set
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +56,7 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def main() -> None:
-    data, truth = dataset.load(ROOT), json.loads((ROOT / "demo" / "truth.json").read_text())
+    data, truth = training_set.load(ROOT), json.loads((ROOT / "demo" / "truth.json").read_text())
     facing = [truth[frame_id]["orientation"] for frame_id in data["frame_ids"]]
     members = [torch.tensor([i for i, f in enumerate(facing) if f == prompt]) for prompt in PROMPTS]
     rows, labels = torch.cat(members), torch.cat([torch.full((len(m),), k) for k, m in enumerate(members)])
@@ -70,7 +68,7 @@ def main() -> None:
 
     generator = torch.Generator().manual_seed(1)
     references, again = (
-        [density.draw(data["density"], evaluation.spread(m[half::2], COMPARED), POINTS, generator) for m in members]
+        [density.draw(data["density"], scoring.spread(m[half::2], COMPARED), POINTS, generator) for m in members]
         for half in (0, 1)
     )
     scores = {"other frames": mean([compared(a, r) for a, r in zip(again, references, strict=True)])}
@@ -82,7 +80,7 @@ def main() -> None:
             network = fm.train(network, draw_batch, CONFIG, on_step=lambda _, bar=bar: bar.update()).network
         spent = {"training_cpu_s": round(time.process_time() - began, 1)}
         clouds = [
-            evaluation.sampled(network, identity[k].expand(len(r), -1), POINTS, steps=EULER_STEPS, guidance=1.0, seed=k)
+            scoring.sampled(network, identity[k].expand(len(r), -1), POINTS, steps=EULER_STEPS, guidance=1.0, seed=k)
             for k, r in enumerate(references)
         ]
         scores[kind] = mean([compared(g, r) for g, r in zip(clouds, references, strict=True)]) | spent

@@ -24,10 +24,7 @@ from torch import Tensor
 
 import fm
 from fm import metrics, times
-from tasks import dataset, evaluation
-from tasks.clouds import figures
-from tasks.clouds import generation
-from tasks.clouds import density
+from tasks.clouds import artifacts, density, figures, generation, scoring, training_set
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -110,8 +107,8 @@ def table(rows: list[Row]) -> str:
 
 @torch.no_grad()
 def main() -> None:
-    data, model = dataset.load(ROOT), generation.load(ROOT / generation.MODEL)
-    frames = evaluation.spread(dataset.rows_of(data, dataset.HELD_OUT), FRAMES)
+    data, model = training_set.load(ROOT), generation.load(ROOT / artifacts.MODEL)
+    frames = scoring.spread(training_set.rows_of(data, training_set.HELD_OUT), FRAMES)
     network, conditions = model.network.double(), data["embeddings"][frames].double()
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(frames), POINTS, network.dim, generator=generator, dtype=torch.float64)

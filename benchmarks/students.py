@@ -26,9 +26,8 @@ import fm
 from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial
 from fm import distillation
 from fm.training import DrawBatch, train
-from tasks import dataset, evaluation, settings, training
-from tasks.clouds import figures
-from tasks.clouds import generation
+from tasks import settings
+from tasks.clouds import artifacts, figures, fitting, generation, scoring, training_set
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -41,16 +40,16 @@ EVALUATIONS = {"teacher": (1, 2, 4, 8, EULER_STEPS), "teacher by midpoint": (2, 
 def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
     """A copy of the teacher, trained on its own pairs by the default recipe's rates."""
     recipe = settings.load(ROOT).params.train.recipe("film")
-    config = replace(training.config_of(recipe, 0), steps=STEPS, condition_dropout=0.0)
+    config = replace(fitting.config_of(recipe, 0), steps=STEPS, condition_dropout=0.0)
     with tqdm(total=STEPS, desc=label, unit="step") as bar:
-        return train(copy.deepcopy(teacher), draw, config, on_step=training.shown_on(bar)).network
+        return train(copy.deepcopy(teacher), draw, config, on_step=fitting.shown_on(bar)).network
 
 
 def main() -> None:
-    data = dataset.load(ROOT)
+    data = training_set.load(ROOT)
     trial = Trial(data, FRAMES, EULER_STEPS)
-    teacher = generation.load(ROOT / generation.MODEL).network
-    texts = data["embeddings"][dataset.rows_of(data, dataset.TRAIN)].repeat(NOISES, 1)
+    teacher = generation.load(ROOT / artifacts.MODEL).network
+    texts = data["embeddings"][training_set.rows_of(data, training_set.TRAIN)].repeat(NOISES, 1)
 
     began = time.perf_counter()
     ways = distillation.follow(
@@ -88,7 +87,7 @@ def main() -> None:
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": {"torch": version("torch")},
     }
-    few = evaluation.spread(torch.arange(FRAMES), SHOWN)
+    few = scoring.spread(torch.arange(FRAMES), SHOWN)
     files.write(RESULTS / "students.json", json.dumps(result, indent=2) + "\n")
     files.write(RESULTS / "students.png", figures.cloud_rows({name: x[few] for name, x in clouds.items()}))
 

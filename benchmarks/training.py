@@ -29,9 +29,8 @@ from tqdm import tqdm
 
 from fm import checkpoints, networks
 from fm.training import Progress
-from tasks import dataset, evaluation, settings, training
-from tasks.clouds import figures
-from tasks.clouds import density
+from tasks import settings
+from tasks.clouds import artifacts, density, figures, fitting, scoring, training_set
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +50,7 @@ class Trial:
     """The held-out frames, and the scores of a network on them."""
 
     def __init__(self, data: dict[str, Any], frames: int, euler_steps: int) -> None:
-        self.rows = evaluation.spread(dataset.rows_of(data, dataset.HELD_OUT), frames)
+        self.rows = scoring.spread(training_set.rows_of(data, training_set.HELD_OUT), frames)
         self.euler_steps = euler_steps
         generator = torch.Generator().manual_seed(0)
         self.truth, again = (density.draw(data["density"], self.rows, POINTS, generator) for _ in range(2))
@@ -61,14 +60,14 @@ class Trial:
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         return self.scores(
-            evaluation.sampled(network, self.conditions, POINTS, steps=self.euler_steps, guidance=1.0, seed=0)
+            scoring.sampled(network, self.conditions, POINTS, steps=self.euler_steps, guidance=1.0, seed=0)
         )
 
     def scores(self, clouds: Tensor) -> dict[str, float]:
         named = {"it": clouds}
-        clips = list(map(dataset.clip_of, self.names))
-        found = evaluation.retrievals(named, self.truth, self.names, clips)
-        every = evaluation.distances(named, self.truth) | found
+        clips = list(map(training_set.clip_of, self.names))
+        found = scoring.retrievals(named, self.truth, self.names, clips)
+        every = scoring.distances(named, self.truth) | found
         return {score: every[score]["it"] for score in SCORES}
 
 
@@ -80,7 +79,7 @@ def whole_runs(
     for steps in budgets:
         limited = recipe.model_copy(update={"steps": steps})
         began = time.perf_counter()
-        trained = training.fit(network, limited, data, dataset.rows_of(data, dataset.TRAIN), seed=0).network
+        trained = fitting.fit(network, limited, data, training_set.rows_of(data, training_set.TRAIN), seed=0).network
         points.append({"steps": steps, "seconds": round(time.perf_counter() - began, 1), **score(trained)})
         print(f"{network}: {points[-1]}", flush=True)
     return points
@@ -96,7 +95,7 @@ def on_the_way(
     began, off, reached = time.perf_counter(), 0.0, 0.0
 
     def scored(weights: nn.Module | dict[str, Tensor], steps: int) -> None:
-        model = networks.build(training.network_config(network, data, 0))
+        model = networks.build(fitting.network_config(network, data, 0))
         model.load_state_dict(weights if isinstance(weights, dict) else weights.state_dict())
         points.append({"steps": steps, "seconds": round(reached, 1), **score(model)})
         tqdm.write(f"{network}: {points[-1]}")
@@ -112,9 +111,9 @@ def on_the_way(
                 off += time.perf_counter() - paused
             reached = time.perf_counter() - began - off
 
-        rows = dataset.rows_of(data, dataset.TRAIN)
+        rows = training_set.rows_of(data, training_set.TRAIN)
         scored(
-            training.fit(network, recipe, data, rows, seed=0, checkpoint_dir=Path(folder), on_step=on_step).network,
+            fitting.fit(network, recipe, data, rows, seed=0, checkpoint_dir=Path(folder), on_step=on_step).network,
             recipe.steps,
         )
     return points
@@ -138,7 +137,7 @@ def sooner(ours: list[dict[str, float]], baseline: list[dict[str, float]]) -> di
 
 def drawing_share(recipe: settings.Recipe, data: dict[str, Any], seconds_a_step: float, repeats: int = 100) -> float:
     """The share of a training step that goes into drawing fresh points."""
-    draw = training.batches(recipe, data, dataset.rows_of(data, dataset.TRAIN))
+    draw = fitting.batches(recipe, data, training_set.rows_of(data, training_set.TRAIN))
     generator = torch.Generator().manual_seed(0)
     began = time.perf_counter()
     for _ in range(repeats):
@@ -157,7 +156,9 @@ def curves(result: dict[str, Any]) -> Figure:
             points = result[key]
             axes.plot([p["seconds"] for p in points], [p[score] for p in points], "o-", ms=4, color=figures.COLORS[who])
             axes.plot([], [], "o-", ms=4, color=figures.COLORS[who], label=label)
-        axes.axhline(result["floor"][score], color=figures.COLORS["floor"], ls=":", label="floor: the truth, drawn again")
+        axes.axhline(
+            result["floor"][score], color=figures.COLORS["floor"], ls=":", label="floor: the truth, drawn again"
+        )
         axes.set(title=title, xscale="log", xlabel="seconds of training", ylim=(0, None))
     panels[0].legend(fontsize=7.5)
     return figure
@@ -167,7 +168,7 @@ def main() -> None:
     quick = "--quick" in sys.argv[1:]
     budgets, results = (QUICK, QUICK_RESULTS) if quick else (BUDGETS, RESULTS)
     params = settings.load(ROOT).params.train
-    data, path = dataset.load(ROOT), ROOT / dataset.OUTPUT
+    data, path = training_set.load(ROOT), ROOT / artifacts.TRAIN_DATA
     trial = Trial(data, 4, 2) if quick else Trial(data, FRAMES, EULER_STEPS)
     film, baseline = params.recipe("film"), params.recipe("baseline")
     whole_runs(
@@ -184,7 +185,7 @@ def main() -> None:
         "held_out_frames": len(trial.rows),
         "points": POINTS,
         "euler_steps": trial.euler_steps,
-        "training_frames": len(dataset.rows_of(data, dataset.TRAIN)),
+        "training_frames": len(training_set.rows_of(data, training_set.TRAIN)),
         "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "recipe": film.model_dump(),
         "machine": {

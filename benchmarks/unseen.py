@@ -23,9 +23,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fm import metrics
-from tasks import dataset, evaluation, settings, training
-from tasks.clouds import figures
-from tasks.clouds import density
+from tasks import settings
+from tasks.clouds import density, figures, fitting, scoring, training_set
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -48,8 +47,8 @@ def drawn_by_a_model_of(rows: Tensor, data: dict[str, Any], wanted: list[int], l
     """Train on the frames `rows` and draw the texts of the frames `wanted`: [F, N, 2]."""
     recipe = settings.load(ROOT).params.train.recipe("film")
     with tqdm(total=recipe.steps, desc=label, unit="step") as bar:
-        network = training.fit("film", recipe, data, rows, seed=0, on_step=training.shown_on(bar)).network
-    return evaluation.sampled(network, data["embeddings"][wanted], POINTS, steps=EULER_STEPS, guidance=GUIDANCE, seed=0)
+        network = fitting.fit("film", recipe, data, rows, seed=0, on_step=fitting.shown_on(bar)).network
+    return scoring.sampled(network, data["embeddings"][wanted], POINTS, steps=EULER_STEPS, guidance=GUIDANCE, seed=0)
 
 
 def scored(clouds: Tensor, references: Tensor, labels: list[Pair], wanted: list[Pair]) -> dict[str, float]:
@@ -77,7 +76,7 @@ def picture(clouds: dict[str, Tensor], titles: list[str]) -> Figure:
 
 
 def main() -> None:
-    data, truth = dataset.load(ROOT), json.loads((ROOT / "demo" / "truth.json").read_text())
+    data, truth = training_set.load(ROOT), json.loads((ROOT / "demo" / "truth.json").read_text())
     pairs = [shown(truth, frame_id) for frame_id in data["frame_ids"]]
     everything = torch.arange(len(pairs))
     clear = [i for i, (_, is_clear) in enumerate(pairs) if is_clear]
@@ -102,7 +101,7 @@ def main() -> None:
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
         "versions": {"torch": version("torch")},
     }
-    few = evaluation.spread(torch.arange(len(wanted)), SHOWN)
+    few = scoring.spread(torch.arange(len(wanted)), SHOWN)
     panels = {"truth": references[wanted][few], "with": clouds["with"][few], "without": clouds["without"][few]}
     files.write(RESULTS / "unseen.json", json.dumps(result, indent=2) + "\n")
     files.write(RESULTS / "unseen.png", picture(panels, [" ".join(pairs[wanted[i]][0]) for i in few]))

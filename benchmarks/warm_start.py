@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.training import EULER_STEPS, FRAMES, POINTS, RESULTS, ROOT, Trial
-from tasks import dataset, settings, training
+from tasks import settings
+from tasks.clouds import fitting, training_set
 from tasks.store import files
 
 ADDED = 10  # clips
@@ -28,9 +29,9 @@ BUDGETS = {"champion": (100, 250, 500), "scratch": (250, 500, 1000)}
 
 
 def main() -> None:
-    data, recipe = dataset.load(ROOT), settings.load(ROOT).params.train.recipe("film")
-    rows = dataset.rows_of(data, dataset.TRAIN)
-    clip_of_row = [dataset.clip_of(data["frame_ids"][i]) for i in rows]
+    data, recipe = training_set.load(ROOT), settings.load(ROOT).params.train.recipe("film")
+    rows = training_set.rows_of(data, training_set.TRAIN)
+    clip_of_row = [training_set.clip_of(data["frame_ids"][i]) for i in rows]
     clips = sorted(set(clip_of_row))
     added = set(random.Random(0).sample(clips, ADDED))
     earlier = torch.tensor([row for row, clip in zip(rows.tolist(), clip_of_row, strict=True) if clip not in added])
@@ -39,7 +40,7 @@ def main() -> None:
 
     def trained(steps: int, on: Tensor, weights: dict[str, Tensor] | None = None) -> torch.nn.Module:
         limited = recipe.model_copy(update={"steps": steps})
-        return training.fit("film", limited, data, on, seed=0, weights=weights).network
+        return fitting.fit("film", limited, data, on, seed=0, weights=weights).network
 
     champion = trained(CHAMPION, earlier)
     scores["champion"]["0"] = score(champion)

@@ -11,9 +11,9 @@ from tqdm.auto import tqdm
 
 from demo import words
 from demo.characters import random_character, random_pose
-from tasks import checkpoints
+from tasks.models.hf import transformers
 
-hf = checkpoints.transformers()
+hf = transformers()
 
 CHAT_TEMPLATE = """{%- for message in messages -%}
 <|im_start|>{{ message.role }}

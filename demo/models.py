@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 from safetensors.torch import load_file
 
 from demo import scores, train_captioner, train_embedder, train_summarizer
-from tasks import checkpoints, settings
+from tasks import settings
+from tasks.models import checkpoints
 
 FOLDER = Path("models/demo")
 PROFILE = Path("profiles/demo.yaml")

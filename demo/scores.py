@@ -16,9 +16,10 @@ import numpy as np
 from demo.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose
 from demo.phrasings import read
 from demo.words import facts, summary
-from tasks import captions, models, settings, summaries
+from tasks import captions, settings, summaries
 from tasks.clips import media
 from tasks.errors import Refused
+from tasks.models.embedder import Embedder, load_embedder
 
 CLIPS, TRUTH = Path("demo/clips"), Path("demo/truth.json")
 GOALS = {
@@ -86,7 +87,7 @@ def describe(given: settings.Settings, clips: Sequence[str] | None = None, root:
             root=root,
         )
     rows = [json.loads(_good(row)) for row in rows]
-    embeddings = models.load_embedder(profile.embedder, root)([row["summary"] for row in rows])
+    embeddings = load_embedder(profile.embedder, root)([row["summary"] for row in rows])
     return Words(list(frames), [truth[frame] for frame in frames], texts, rows, embeddings)
 
 
@@ -119,14 +120,14 @@ def score(words: Words, given: settings.Settings, root: Path = Path()) -> dict[s
         "attempts per summary, max": max(row["attempts"] for row in words.summaries),
         "embeddings: the nearest agrees on both": _agreement(cosines, shown, clear, np.eye(len(clip), dtype=bool)),
         "embeddings: the nearest of another clip agrees": _agreement(cosines, shown, clear, clip[:, None] == clip),
-        "embeddings: free phrasings land right": phrasings_land(models.load_embedder(given.profile.embedder, root)),
+        "embeddings: free phrasings land right": phrasings_land(load_embedder(given.profile.embedder, root)),
         "cosine, mean": float(others.mean()),
         "cosine, std": float(others.std()),
         "cosine, min": float(others.min()),
     }
 
 
-def phrasings_land(embedder: models.Embedder) -> float:
+def phrasings_land(embedder: Embedder) -> float:
     """Share of `PHRASINGS` that lie nearest to a summary of what they mean, of all faces the cast can make."""
     ways = {"front": (0.0, 0.0), "left": (-0.7, 0.0), "right": (0.7, 0.0), "up": (0.0, 0.7), "down": (0.0, -0.7)}
     faces = [

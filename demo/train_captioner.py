@@ -20,9 +20,10 @@ from demo import render, words
 from demo.characters import random_character, random_pose
 from demo.learning import batch_of, conversation, fit, language_model, qwen_tokenizer
 from demo.words import VALUES, Facts
-from tasks import checkpoints, settings
+from tasks import settings
+from tasks.models.hf import transformers
 
-hf = checkpoints.transformers()
+hf = transformers()
 
 SIDE = 256
 STRIDE = 64  # pixels of the picture per image token, each way

@@ -16,9 +16,9 @@ from demo import words
 from demo.learning import clip_tokenizer, fit, random_facts
 from demo.phrasings import phrase
 from demo.words import VALUES, Facts
-from tasks import checkpoints
+from tasks.models.hf import transformers
 
-hf = checkpoints.transformers()
+hf = transformers()
 
 DIMENSIONS = 512
 TOKENS = 77

@@ -9,9 +9,10 @@ from torch.nn.functional import cross_entropy
 
 from demo import words
 from demo.learning import batch_of, conversation, fit, language_model, qwen_tokenizer, random_facts
-from tasks import checkpoints, settings
+from tasks import settings
+from tasks.models.hf import transformers
 
-hf = checkpoints.transformers()
+hf = transformers()
 
 
 def train(folder: Path, *, steps: int = 900, batch: int = 16, seed: int = 2) -> None:

@@ -18,13 +18,10 @@ from torch import Tensor
 import fm
 from fm import couplings
 from fm.autoencoder import Autoencoder
-from tasks import dataset, evaluation, models
-from tasks.clouds import toy_gallery
-from tasks.clouds import figures
-from tasks.clouds import generation
-from tasks.clouds import density
-from tasks.store import files
+from tasks.clouds import density, figures, generation, scoring, toy_gallery, training_set
+from tasks.models.embedder import load_embedder
 from tasks.settings import Checkpoint
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "examples" / "output"
@@ -43,9 +40,9 @@ DRAWN, COMPARED, SHOWN = 1024, 24, 6
 
 
 def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
-    data = dataset.load(root)
+    data = training_set.load(root)
     maps, embeddings = data["density"], data["embeddings"]
-    trained, held_out = (dataset.rows_of(data, split) for split in (dataset.TRAIN, dataset.HELD_OUT))
+    trained, held_out = (training_set.rows_of(data, split) for split in (training_set.TRAIN, training_set.HELD_OUT))
 
     def some(count: int, generator: torch.Generator) -> Tensor:
         return trained[torch.randint(len(trained), (count,), generator=generator)]
@@ -80,7 +77,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         drawn = fm.sample(flow, conditions, 1, steps=20, guidance=1.5, generator=generator).x
         return drawn.squeeze(1) * std + mean
 
-    rows = evaluation.spread(held_out, COMPARED)
+    rows = scoring.spread(held_out, COMPARED)
     truth, again = (density.draw(maps, rows, DRAWN, generator) for _ in range(2))
     with torch.no_grad():
         codes = autoencoder.encode(again[:, :SEEN])
@@ -93,8 +90,8 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
     for name, x in clouds.items():
         print(f"{name}: Chamfer {fm.chamfer(x, truth).mean():.3f}, sliced W2 {fm.sliced_w2(x, truth).mean():.3f}")
 
-    few = evaluation.spread(torch.arange(len(rows)), SHOWN)
-    text = generation.embed([PROMPT], models.load_embedder(Checkpoint.model_validate(data["embedder"]), root))
+    few = scoring.spread(torch.arange(len(rows)), SHOWN)
+    text = generation.embed([PROMPT], load_embedder(Checkpoint.model_validate(data["embedder"]), root))
     share = torch.linspace(0, 1, len(few)).unsqueeze(1)
     shown = {
         "held-out frames": truth[few],

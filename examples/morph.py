@@ -17,12 +17,9 @@ import torch
 from torch import Tensor
 
 import fm
-from tasks import dataset, drawings
-from tasks.clouds import toy_gallery
-from tasks.clouds import figures
-from tasks.clouds import density
-from tasks.store import files
+from tasks.clouds import density, figures, pictures, toy_gallery, training_set
 from tasks.errors import StippleError
+from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "examples" / "output"
@@ -37,7 +34,7 @@ DRAWN, STEPS, SHOWN = 1500, 24, 7
 
 
 def main(faces: tuple[str, ...] = FACES, root: Path = ROOT, output: Path = OUTPUT) -> None:
-    data = dataset.load(root)
+    data = training_set.load(root)
     if len(faces) != 2 or not set(faces) <= set(data["frame_ids"]):
         raise StippleError(f"{', '.join(faces)}: give two frames of the data set, such as {data['frame_ids'][0]}")
     rows = torch.tensor([data["frame_ids"].index(face) for face in faces])
@@ -61,7 +58,7 @@ def main(faces: tuple[str, ...] = FACES, root: Path = ROOT, output: Path = OUTPU
         print(f"{name}: Chamfer {float(fm.chamfer(x, true)):.3f}, sliced W2 {float(fm.sliced_w2(x, true)):.3f}")
     shown = torch.linspace(0, STEPS, SHOWN).long()
     files.write(output / "morph.png", figures.cloud_rows({"": way[shown]}))
-    files.write(output / "morph.gif", drawings.gif([x.numpy() for x in way], side=300))
+    files.write(output / "morph.gif", pictures.gif([x.numpy() for x in way], side=300))
     print(output / "morph.png")
 
 

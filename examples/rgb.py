@@ -18,14 +18,12 @@ from torch import Tensor
 
 import fm
 from examples import pictures
-from tasks import clouds, dataset, evaluation, models, points
-from tasks.clouds import toy_gallery
-from tasks.clouds import generation
-from tasks.clouds import density
-from tasks.store import files
-from tasks.store import tables
+from tasks import clouds, evaluate, points
+from tasks.clouds import density, generation, scoring, toy_gallery, training_set
 from tasks.clouds.density import EXTENT
+from tasks.models.embedder import load_embedder
 from tasks.settings import Checkpoint
+from tasks.store import files, tables
 
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "examples" / "output"
@@ -44,12 +42,12 @@ COMPARED = 16  # held-out frames, for the scores
 
 
 def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
-    data = dataset.load(root)
-    frames = np.stack([square(frame) for frame in evaluation.read_pictures(root, data["frame_ids"])])
+    data = training_set.load(root)
+    frames = np.stack([square(frame) for frame in evaluate.read_pictures(root, data["frame_ids"])])
     lines = {row["frame_id"]: row["weights"]["bytes"] for row in tables.read(root / "data" / "points.parquet")}
     inked = (square(Image.open(io.BytesIO(lines[frame_id]))) for frame_id in data["frame_ids"])
     maps = density.density(points.encode(cover(*pair)) for pair in zip(frames, inked, strict=True))
-    embeddings, trained = data["embeddings"], dataset.rows_of(data, dataset.TRAIN)
+    embeddings, trained = data["embeddings"], training_set.rows_of(data, training_set.TRAIN)
 
     def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = trained[torch.randint(len(trained), (CLOUDS,), generator=generator)]
@@ -60,13 +58,13 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
     network = toy_gallery.train("in colour", network, draw_batch, CONFIG)
 
     generator = torch.Generator().manual_seed(0)
-    rows = evaluation.spread(dataset.rows_of(data, dataset.HELD_OUT), COMPARED)
+    rows = scoring.spread(training_set.rows_of(data, training_set.HELD_OUT), COMPARED)
     truth, again = (sample(frames, maps, rows, 1024, generator) for _ in range(2))
     drawn = fm.sample(network, embeddings[rows], 1024, steps=20, generator=generator).x
     for name, x in {"drawn from held-out summaries": drawn, "another sample of the frame": again}.items():
         print(f"{name}: Chamfer {fm.chamfer(x, truth).mean():.3f}, sliced W2 {fm.sliced_w2(x, truth).mean():.3f}")
 
-    conditions = generation.embed(PROMPTS, models.load_embedder(Checkpoint.model_validate(data["embedder"]), root))
+    conditions = generation.embed(PROMPTS, load_embedder(Checkpoint.model_validate(data["embedder"]), root))
     portraits = fm.sample(network, conditions, DRAWN, steps=30, guidance=1.5, generator=generator).x
     files.write(output / "rgb.png", pictures.png(pictures.grid([[portrait(x) for x in portraits]]), 64))
     for i, x in enumerate(portraits, start=1):

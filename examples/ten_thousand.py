@@ -15,9 +15,7 @@ import torch
 
 import fm
 from examples import pictures
-from tasks import dataset, drawings, evaluation
-from tasks.clouds import generation
-from tasks.clouds import density
+from tasks.clouds import artifacts, density, generation, scoring, training_set
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -27,21 +25,21 @@ COMPARED, SHOWN, SIDE = 4, 2, 300
 
 
 def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
-    data, network = dataset.load(root), generation.load(root / generation.MODEL).network
+    data, network = training_set.load(root), generation.load(root / artifacts.MODEL).network
     maps, embeddings = data["density"], data["embeddings"]
-    rows = evaluation.spread(dataset.rows_of(data, dataset.HELD_OUT), COMPARED)
+    rows = scoring.spread(training_set.rows_of(data, training_set.HELD_OUT), COMPARED)
     generator = torch.Generator().manual_seed(0)
 
     columns = []
     for n in (FEW, MANY):
         truth, again = (density.draw(maps, rows, n, generator) for _ in range(2))
         began = time.perf_counter()
-        drawn = evaluation.sampled(network, embeddings[rows], n, steps=20, guidance=1.0, seed=0)
+        drawn = scoring.sampled(network, embeddings[rows], n, steps=20, guidance=1.0, seed=0)
         print(f"{n} points, {(time.perf_counter() - began) / len(rows):.2f} s a cloud")
         for name, x in {"drawn from held-out summaries": drawn, "another sample of the frame": again}.items():
             print(f"{name}: Chamfer {fm.chamfer(x, truth).mean():.4f}, sliced W2 {fm.sliced_w2(x, truth).mean():.4f}")
         columns += [truth, drawn]
-    table = [[drawings.picture(cloud[i].numpy(), SIDE) for cloud in columns] for i in range(SHOWN)]
+    table = [[pictures.picture(cloud[i].numpy(), SIDE) for cloud in columns] for i in range(SHOWN)]
     files.write(output / "ten-thousand.png", pictures.png(pictures.grid(table), 8))
     print(output / "ten-thousand.png")
 

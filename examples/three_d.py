@@ -22,8 +22,8 @@ import fm
 from examples import pictures
 from tasks import clouds
 from tasks.clouds import toy_gallery
-from tasks.store import files
 from tasks.errors import StippleError
+from tasks.store import files
 
 OUTPUT = Path(__file__).parent / "output"
 CONFIG = fm.TrainConfig(

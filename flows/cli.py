@@ -11,6 +11,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import typer
 
+from tasks.clouds import artifacts
 from tasks.errors import StippleError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -22,20 +23,19 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what each stage would do.")] = False,
 ) -> None:
     """Run the whole pipeline on this machine: clips in, a model that draws text out."""
-    from flows import family
+    from flows.local import children
     from tasks import settings
     from tasks.project import lock
 
     chosen = settings.load(ROOT)
     if dry_run:
-        from tasks.project import forecast
-        from tasks.project import reproduction
+        from tasks.project import dvc, forecast
 
-        stages = reproduction.forecast()
-        print(*forecast.page(stages, forecast.work(chosen, ROOT, stages, reproduction.previous)), sep="\n")
+        stages = forecast.stages()
+        print(*forecast.page(stages, forecast.work(chosen, ROOT, stages, dvc.previous)), sep="\n")
         return
-    family.end_with_me()
-    with lock.alone(ROOT, "stipple run"):
+    children.end_with_parent()
+    with lock.hold(ROOT, "stipple run"):
         from flows.pipeline import pipeline
 
         pipeline()
@@ -45,13 +45,13 @@ def run(
 @app.command()
 def retrain() -> None:
     """Train on what is new, and promote the model only if it is better than the champion."""
-    from flows import family
+    from flows.local import children
     from tasks import settings
     from tasks.project import lock
 
     settings.load(ROOT)
-    family.end_with_me()
-    with lock.alone(ROOT, "stipple retrain"):
+    children.end_with_parent()
+    with lock.hold(ROOT, "stipple retrain"):
         from flows.retrain import retrain
 
         print(retrain())
@@ -80,14 +80,12 @@ def rollback(
 def status() -> None:
     """Say how fresh the champion is: new clips since, what is in quarantine, what the next run would do."""
     from tasks import settings
-    from tasks.project import status
-    from tasks.project import forecast
-    from tasks.project import reproduction
+    from tasks.project import dvc, forecast, status
 
     chosen = settings.load(ROOT)
     print(*status.status(chosen, ROOT), sep="\n")
-    stages = reproduction.forecast()
-    print(forecast.line(stages, forecast.work(chosen, ROOT, stages, reproduction.previous)))
+    stages = forecast.stages()
+    print(forecast.line(stages, forecast.work(chosen, ROOT, stages, dvc.previous)))
 
 
 @app.command()
@@ -96,36 +94,31 @@ def cache(
 ) -> None:
     """Show which rows are stored, and how many of them today's and earlier tables have."""
     from tasks import settings
-    from tasks.project import row_cache
-    from tasks.project import lock
-    from tasks.project import reproduction
+    from tasks.project import dvc, lock, row_cache
 
     chosen = settings.load(ROOT)
     if prune:
-        with lock.alone(ROOT, "stipple cache --prune"):
-            print(row_cache.prune(chosen, ROOT, reproduction.versions()))
+        with lock.hold(ROOT, "stipple cache --prune"):
+            print(row_cache.prune(chosen, ROOT, dvc.versions()))
     else:
-        print(*row_cache.listed(chosen, ROOT, reproduction.versions()), sep="\n")
+        print(*row_cache.listed(chosen, ROOT, dvc.versions()), sep="\n")
 
 
 @app.command()
 def stage(name: str) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
-    from tasks.project import lock
-    from tasks.project import reproduction
+    from tasks import pipeline, settings
+    from tasks.project import dvc, lock, reproduction
 
-    with lock.alone(ROOT, f"stipple stage {name}"):
-        from flows.stages import compute
-
-        with reproduction.earned(name):
-            summary = compute(name)
+    with lock.hold(ROOT, f"stipple stage {name}"), reproduction.verify_unchanged(name):
+        summary = pipeline.compute(name, settings.load(ROOT), ROOT, previous=dvc.previous)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
 
 
 @app.command()
 def serve_local() -> None:
     """Start a Prefect server on 127.0.0.1 with the deployments of prefect.yaml and a worker; Ctrl-C stops it all."""
-    from flows.serving import serve
+    from flows.local.serving import serve
 
     serve()
 
@@ -145,11 +138,11 @@ def generate(
     gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the face here.")] = None,
 ) -> None:
     """Draw a text as a cloud of points with the trained model."""
-    from tasks.registry import versions
     from tasks.clouds import generation
+    from tasks.registry import versions
 
     champion = None if model else versions.champion(ROOT)
-    model = model or champion or generation.MODEL
+    model = model or champion or artifacts.MODEL
     generation.write(
         text, ROOT, output, steps=steps, guidance=guidance, seed=seed, points=points, model=model, npy=npy, gif=gif
     )

@@ -15,9 +15,8 @@ from pydantic import ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
 from tasks import settings
-from tasks.project import overrides
-from tasks.project import reproduction
 from tasks.errors import StippleError
+from tasks.project import overrides, reproduction
 from tasks.settings import Params, Section
 
 ROOT = Path()
@@ -31,7 +30,7 @@ class Changes(Section):
     def apply(self) -> None:
         """Write what was given into params.yaml, under the project's lock, while DVC reads it for no stage either."""
         if given := self.model_dump(by_alias=True, exclude_unset=True):
-            with reproduction.unread(settings.PARAMS):
+            with reproduction.write_locked(settings.PARAMS):
                 overrides.write(ROOT, given)
 
 

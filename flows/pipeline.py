@@ -12,11 +12,9 @@ from prefect.runtime import flow_run
 from flows import runners
 from flows.parameters import UNCHANGED, DatasetChanges, TrainingChanges
 from flows.stages import ROOT, stage
-from tasks.project import lock
 from tasks.errors import StippleError
-
-DATASET = ("frames", "points", "captions", "summaries", "embeddings", "dataset")
-TRAINING = ("train", "evaluate", "draw")
+from tasks.pipeline import STAGES
+from tasks.project import lock
 
 
 def _one_line(log: logging.LogRecord) -> bool:
@@ -30,32 +28,37 @@ for source in ("flow_runs", "task_runs", "engine"):
     logging.getLogger(f"prefect.{source}").addFilter(_one_line)
 
 
-def alone() -> AbstractContextManager[None]:
+def project_lock() -> AbstractContextManager[None]:
     """The project's lock for the flow run this is called in. Nobody sits beside it, so it waits for its turn."""
-    return lock.alone(ROOT, f"flow run {flow_run.name}", on_wait=get_run_logger().info)
+    return lock.hold(ROOT, f"flow run {flow_run.name}", on_wait=get_run_logger().info)
+
+
+def run_stages(trains: bool) -> None:
+    """The stages that make the data set, or those of the training, in their order."""
+    for name, known in STAGES.items():
+        if known.trains == trains:
+            stage(name)
 
 
 @flow(task_runner=runners.task_runner())
 def dataset(changes: DatasetChanges = UNCHANGED) -> None:
     """Clips in, training data out."""
-    with alone():
+    with project_lock():
         changes.apply()
-        for name in DATASET:
-            stage(name)
+        run_stages(trains=False)
 
 
 @flow
 def training(changes: TrainingChanges = UNCHANGED) -> None:
     """Train the model on the data set, measure it on held-out clips, and draw the prompts with it."""
-    with alone():
+    with project_lock():
         changes.apply()
-        for name in TRAINING:
-            stage(name)
+        run_stages(trains=True)
 
 
 @flow
 def pipeline() -> None:
     """From clips to a model that draws text."""
-    with alone():
+    with project_lock():
         dataset()
         training()

@@ -11,11 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from flows.parameters import UNCHANGED, RetrainChanges
-from flows.pipeline import alone, dataset, training
+from flows.pipeline import dataset, project_lock, training
 from tasks import settings
+from tasks.errors import StippleError
 from tasks.project import reproduction
 from tasks.registry import versions
-from tasks.errors import StippleError
 
 ROOT = Path()
 
@@ -26,14 +26,16 @@ def retrain(changes: RetrainChanges = UNCHANGED) -> str:
 
     The champion changes in one last step. Whatever fails before leaves it as it was.
     """
-    with alone():
+    with project_lock():
         changes.apply()
         rules = settings.load(ROOT)
         dataset()
         if reason := versions.nothing_new(rules, ROOT, reproduction.question("train")):
             return report(f"Nothing to do: {reason}.", f"# Nothing to do\n\n{reason[0].upper()}{reason[1:]}.\n")
-        from tasks.registry import warm_start  # with torch: a night without news ends without it
-        from tasks.registry import comparison
+        from tasks.registry import (
+            comparison,
+            warm_start,  # with torch: a night without news ends without it
+        )
 
         get_run_logger().info("Training begins %s.", warm_start.choose(rules, ROOT))
         question = reproduction.question("train")

@@ -16,9 +16,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.errors import StippleError
+from tasks.pipeline import Stage
 
 VARIABLE = "STIPPLE_RUNNER"
-NEEDS_THE_DISK = {"frames"}  # it reads the clips, and writes what it decodes of them
 CLUSTERS = {"dask": "DaskTaskRunner", "ray": "RayTaskRunner"}
 LOCAL = {
     "dask": {"cluster_kwargs": {"n_workers": 2, "threads_per_worker": 1, "security": True}},  # of TLS, made for the run
@@ -33,9 +33,9 @@ def chosen() -> str | None:
     return os.environ.get(VARIABLE) or None
 
 
-def takes(stage: str) -> bool:
+def takes(stage: Stage) -> bool:
     """Whether the batches of `stage` go to the task runner."""
-    return chosen() == "threads" or (chosen() is not None and stage not in NEEDS_THE_DISK)
+    return chosen() == "threads" or (chosen() is not None and not stage.needs_disk)
 
 
 def task_runner() -> TaskRunner:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -17,78 +15,53 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, State
 
 from flows import runners
-from tasks import settings
-from tasks.project import reproduction
-from tasks.errors import Damaged, StippleError
+from tasks import pipeline, settings
+from tasks.errors import StippleError
+from tasks.pipeline import STAGES
+from tasks.project import dvc, reproduction
 
 ROOT = Path()
 IN_FLIGHT = 16  # batches that a task runner has at a time; their rows are held in memory
-log = logging.getLogger("stipple.stages")
-
-MODULES = {
-    "frames": "tasks.frames",
-    "points": "tasks.points",
-    "captions": "tasks.captions",
-    "summaries": "tasks.summaries",
-    "embeddings": "tasks.embeddings",
-    "dataset": "tasks.dataset",
-    "train": "tasks.training",
-    "evaluate": "tasks.evaluation",
-    "draw": "tasks.drawings",
-}
-"""The module whose `run` does each stage of dvc.yaml; imported only when a stage has work to do."""
-
-
-def compute(name: str, map_batches: Callable = map) -> dict[str, Any]:
-    """Do the work of stage `name`, whether or not it is stale, and return its summary."""
-    if name not in MODULES:
-        raise StippleError(f"there is no stage {name!r}; the stages are {', '.join(MODULES)}")
-    options = {} if name in ("dataset", "train", "evaluate", "draw") else {"map_batches": map_batches}
-    module = importlib.import_module(MODULES[name])
-    run = partial(module.run, settings.load(ROOT), ROOT, previous=reproduction.previous, **options)
-    try:
-        return run()
-    except Damaged as damaged:
-        log.warning("%s; %s begins again by itself", damaged, name)
-        return run()
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
 def stage(name: str) -> State:
     """Bring one stage up to date. Ends Cached if DVC already holds the result for today's inputs and parameters."""
     summary: dict[str, Any] = {}
-    logger = get_run_logger()
-    map_batches = by_runner if runners.takes(name) else as_tasks
-    outcome = reproduction.reproduce(name, lambda: summary.update(compute(name, map_batches)))
+    map_batches = partial(by_runner if runners.takes(STAGES[name]) else as_tasks, name)
+
+    def compute() -> None:
+        chosen = settings.load(ROOT)
+        summary.update(pipeline.compute(name, chosen, ROOT, previous=dvc.previous, map_batches=map_batches))
+
+    outcome = reproduction.reproduce(name, compute)
     if outcome is not reproduction.Outcome.COMPUTED:
         return Completed(name="Cached", message=outcome.value)
-    logger.info("%s: %s", name, ", ".join(f"{value} {key}" for key, value in summary.items()))
+    get_run_logger().info("%s: %s", name, ", ".join(f"{value} {key}" for key, value in summary.items()))
     return Completed(message=outcome.value)
 
 
-def as_tasks(fn: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
+def as_tasks(name: str, fn: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
     """`map`, with every call a Prefect task of its own, seen in the UI. Retries are `tasks.store.retry`' part."""
-    batch = batch_task(fn)
+    batch = batch_task(name)
     for number, rows in enumerate(batches, start=1):
         yield batch(number, partial(fn, rows))
 
 
-def by_runner(fn: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
+def by_runner(name: str, fn: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
     """`as_tasks`, with the calls made side by side by the flow's task runner. Results keep their order."""
-    batch = batch_task(fn)
+    batch = batch_task(name)
     sent: deque[PrefectFuture[Any]] = deque()
     for number, rows in enumerate(batches, start=1):
         with runners.reporting_here():
             sent.append(batch.submit(number, partial(fn, rows)))
         if len(sent) == IN_FLIGHT:
-            yield result(sent.popleft(), batch.name)
+            yield result(sent.popleft(), name)
     while sent:
-        yield result(sent.popleft(), batch.name)
+        yield result(sent.popleft(), name)
 
 
-def batch_task(fn: Callable[[Any], Any]) -> Task[[int, Callable[[], Any]], Any]:
-    name = getattr(fn, "__name__", None) or fn.func.__name__
-
+def batch_task(name: str) -> Task[[int, Callable[[], Any]], Any]:
     @task(name=name, task_run_name=name + " {number}", cache_policy=NO_CACHE)
     def batch(number: int, work: Callable[[], Any]) -> Any:
         return work()

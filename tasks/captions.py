@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from tasks import checkpoints, models, settings
-from tasks.store import tables
+from tasks import settings
 from tasks.errors import Refused
+from tasks.models import checkpoints
+from tasks.models.captioner import load_captioner
+from tasks.models.decoding import Written
+from tasks.models.sentences import whole_sentences
+from tasks.store import tables
+from tasks.store.fill import RowStage, fill, items_of_frames
 from tasks.store.rows import MapBatches, Previous, no_previous
-from tasks.store.fill import fill_table, items_of_frames
 from tasks.store.tables import Row
 
 VERSION = 1
@@ -51,20 +54,16 @@ def run(
         if row["cut"]:
             cut.append(row["frame_id"])
 
-    counts = fill_table(
+    stage = RowStage(
         "captions",
-        root,
-        lambda: items(settings, root),
-        total=tables.count(path),
-        fn=partial(caption, checkpoint=captioner, prompt=prompt, root=root),
-        batch_size=captioner.batch_size,
+        items=partial(items, settings, root),
         payload=payload,
+        compute=partial(caption, checkpoint=captioner, prompt=prompt, root=root),
+        batch_size=captioner.batch_size,
         encode=lambda row: _value(row["caption"], cut=False),
         decode=json.loads,
-        previous=previous,
-        map_batches=map_batches,
-        on_row=on_row,
     )
+    counts = fill(stage, root, tables.count(path), previous=previous, map_batches=map_batches, on_row=on_row)
     if cut:
         log.warning(
             "%d captions, the first of %s, ran into max_new_tokens = %d and end with their last whole sentence; "
@@ -95,11 +94,11 @@ def caption(encoded: list[bytes], *, checkpoint: settings.Captioner, prompt: str
     """Describe each encoded picture; one result per picture, in order."""
     decoded = [_decode(picture) for picture in encoded]
     good = [picture for picture in decoded if isinstance(picture, Image.Image)]
-    said = iter(models.load_captioner(checkpoint, root)(good, prompt) if good else [])
+    said = iter(load_captioner(checkpoint, root)(good, prompt) if good else [])
     return [picture if isinstance(picture, Refused) else _whole(next(said)) for picture in decoded]
 
 
-def _whole(written: models.Written) -> bytes | Refused:
+def _whole(written: Written) -> bytes | Refused:
     if not written.text:
         return Refused("the captioner had nothing to say about it")
     if written.ended:
@@ -113,11 +112,6 @@ def _whole(written: models.Written) -> bytes | Refused:
 def _value(caption: str, cut: bool) -> bytes:
     row = {"caption": caption, "words": len(caption.split()), "cut": cut}
     return json.dumps(row, ensure_ascii=False).encode()
-
-
-def whole_sentences(text: str) -> list[str]:
-    """The sentences of `text`, without a last one that lacks its full stop."""
-    return [found.group().strip() for found in re.finditer(r".*?[.!?…。！？]+[\"'”’)\]]*(?=\s|$)", text, re.DOTALL)]
 
 
 def _decode(encoded: bytes) -> Image.Image | Refused:

@@ -16,21 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks import checkpoints
-from tasks.clouds import density
-from tasks.store import files
-from tasks.store import tables
+from tasks.clouds import artifacts, density
+from tasks.clouds.training_set import HELD_OUT, TRAIN, clip_of
 from tasks.errors import StippleError
-from tasks.store.rows import Previous, no_previous
+from tasks.models import checkpoints
+from tasks.pipeline import ROW_STAGES
 from tasks.settings import Settings
+from tasks.store import files, tables
 
-VERSION = 1
-OUTPUT, REPORT = Path("data/train_data.pt"), Path("data/dataset.json")
-ROW_STAGES = ("points", "captions", "summaries", "embeddings")
-TRAIN, HELD_OUT = "train", "held_out"
+REPORT = Path("data/dataset.json")
 
 
-def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> dict[str, Any]:
+def run(settings: Settings, root: Path) -> dict[str, Any]:
     """Write the training data and a report of it.
 
     A frame that one table has and another lacks (its stage refused it) goes to this stage's quarantine.
@@ -83,7 +80,7 @@ def run(settings: Settings, root: Path, *, previous: Previous = no_previous) -> 
         "distinct_summaries": len({summaries[frame_id] for frame_id in frame_ids}),
         "quarantined": tables.write_quarantine(root, "dataset", refused),
     }
-    files.write(root / OUTPUT, content)
+    files.write(root / artifacts.TRAIN_DATA, content)
     report = {**counts, "held_out": sorted(held_out), "sha256": hashlib.sha256(content).hexdigest()}
     files.write(root / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     return counts
@@ -112,28 +109,6 @@ def check_quarantine(root: Path, usable: int, most: float) -> None:
                 f"{bad} of {whole} {what} are in quarantine, and params.yaml allows a share of "
                 f"dataset.max_quarantined: {most:g}; {table.relative_to(root)} has the reasons; mend these or raise it"
             )
-
-
-def load(root: Path) -> dict[str, Any]:
-    """The training data, read without unpickling code."""
-    path = root / OUTPUT
-    try:
-        return torch.load(path, weights_only=True)
-    except FileNotFoundError:
-        raise StippleError(f"{path} is missing; run `stipple stage dataset` first, or `dvc pull`") from None
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise StippleError(f"{path} cannot be read ({reason}); remove it and run `stipple stage dataset`") from None
-
-
-def rows_of(data: dict[str, Any], split: str) -> Tensor:
-    """Indices [M] of the frames on one side of the split."""
-    return torch.tensor([i for i, side in enumerate(data["split"]) if side == split])
-
-
-def clip_of(frame_id: str) -> str:
-    """The source of a frame: "clip.mp4/000042" → "clip.mp4"."""
-    return frame_id.rpartition("/")[0]
 
 
 def held_out_clips(clips: Iterable[str], share: float) -> set[str]:

@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from tasks import checkpoints, models, settings
-from tasks.store import tables
+from tasks import settings
 from tasks.errors import Refused, StippleError
-from tasks.store.rows import MapBatches, Previous, key, no_previous
-from tasks.store.fill import fill_table
+from tasks.models import checkpoints
+from tasks.models.embedder import load_embedder
+from tasks.store import tables
+from tasks.store.digests import digest_of
+from tasks.store.fill import RowStage, fill
+from tasks.store.rows import MapBatches, Previous, no_previous
+from tasks.store.schemas import SCHEMAS
 from tasks.store.tables import Row
 
 VERSION = 1
-DIMENSIONS = tables.SCHEMAS["embeddings"].field("embedding").type.list_size
+DIMENSIONS = SCHEMAS["embeddings"].field("embedding").type.list_size
 COMPARED = 5000  # rows whose pairs are all compared; of a larger table, this many spread evenly over it
 ALIKE = 0.95
 
@@ -43,21 +47,17 @@ def run(
         if next(seen) % every == 0:
             compared.append(row["embedding"])
 
-    counts = fill_table(
+    stage = RowStage(
         "embeddings",
-        root,
-        lambda: items(settings, root),
-        total=total,
-        fn=partial(embed, checkpoint=embedder, root=root),
-        batch_size=embedder.batch_size,
+        items=partial(items, settings, root),
         payload=lambda batch: [row["summary"] for row in batch],
+        compute=partial(embed, checkpoint=embedder, root=root),
+        batch_size=embedder.batch_size,
         encode=lambda row: row["embedding"].astype("<f4").tobytes(),
         decode=lambda value: {"embedding": np.frombuffer(value, "<f4")},
-        previous=previous,
-        map_batches=map_batches,
         order=lambda row: len(row["summary"]),
-        on_row=on_row,
     )
+    counts = fill(stage, root, total, previous=previous, map_batches=map_batches, on_row=on_row)
     cosines = similarities(np.stack(compared)) if len(compared) > 1 else {}
     if cosines and cosines["mean"] > ALIKE:
         log.warning(
@@ -73,12 +73,12 @@ def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
     """A row per summary, with the key of its embedding."""
     model = checkpoints.identity(settings.profile.embedder, root)
     for row in tables.read(root / "data" / "summaries.parquet", ["frame_id", "summary"]):
-        yield row | {"row_key": key(summary=row["summary"], stage="embeddings", version=VERSION, model=model)}
+        yield row | {"row_key": digest_of(summary=row["summary"], stage="embeddings", version=VERSION, model=model)}
 
 
 def embed(summaries: list[str], *, checkpoint: settings.Checkpoint, root: Path) -> list[bytes | Refused]:
     """Embed each summary; one little-endian float32[512] per summary, in order."""
-    vectors = models.load_embedder(checkpoint, root)(summaries)
+    vectors = load_embedder(checkpoint, root)(summaries)
     if vectors.shape[1] != DIMENSIONS:
         raise StippleError(
             f"{checkpoint.model} gives {vectors.shape[1]} numbers per text, and the pipeline is made for {DIMENSIONS}; "

@@ -28,12 +28,13 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from tasks.clips import media
-from tasks.store import rows
-from tasks.store import tables
-from tasks.errors import Refused, StippleError
-from tasks.store.rows import MapBatches, Previous, no_previous
-from tasks.settings import Settings
 from tasks.clips.sources import Source, scan
+from tasks.errors import Refused, StippleError
+from tasks.settings import Settings
+from tasks.store import tables
+from tasks.store.digests import digest_of
+from tasks.store.rows import MapBatches, Previous, no_previous
+from tasks.store.schemas import SCHEMAS
 from tasks.store.tables import Row
 
 VERSION = 1
@@ -42,7 +43,7 @@ DECODED = Path(".stipple/frames")
 BATCH_FILES, BATCH_BYTES = 64, 64 << 20
 WORKERS = min(4, os.cpu_count() or 1)  # sources that are decoded at once
 AHEAD = 16  # rows of one source that wait to be written
-DECODED_SCHEMA = tables.SCHEMAS["frames"].append(pa.field("reason", pa.string()))
+DECODED_SCHEMA = SCHEMAS["frames"].append(pa.field("reason", pa.string()))
 
 log = logging.getLogger("stipple.frames")
 
@@ -87,14 +88,14 @@ def run(
                 f"{first['reason']}; data/quarantine/frames.parquet has them all"
             )
 
-    written = tables.write(root / TABLE, tables.SCHEMAS["frames"], kept())
+    written = tables.write(root / TABLE, SCHEMAS["frames"], kept())
     tables.check_balance("frames", len(sources), used, lost)
     return {"rows": written, **counts, "quarantined": len(refusals)}
 
 
 def look(settings: Settings, root: Path) -> tuple[list[Source], int]:
     """The sources in the input folder with the row keys of their frames, and how many other files there are."""
-    key_of = partial(rows.key, stage="frames", version=VERSION, **settings.params.frames.model_dump())
+    key_of = partial(digest_of, stage="frames", version=VERSION, **settings.params.frames.model_dump())
     return scan(root / settings.params.input, lambda digest: key_of(content=digest))
 
 
@@ -111,7 +112,7 @@ class Earlier:
                     log.warning("%s cannot be reused, so its files are decoded again: %s", path, error)
 
     def _index(self, path: Path) -> None:
-        if not pq.read_schema(path).equals(tables.SCHEMAS["frames"]):
+        if not pq.read_schema(path).equals(SCHEMAS["frames"]):
             raise StippleError("it has other columns")
         table, start = tables.Numbered(path), 0
         for _, group in groupby(tables.read(path, ["source", "row_key"], 4096), key=itemgetter("source")):
@@ -136,7 +137,7 @@ class Earlier:
 def _decode_all(new: list[Source], folder: Path, params: dict[str, Any], map_batches: MapBatches) -> list[Path]:
     """Decode `new` in batches; return the tables of the batches, which hold the sources in their order."""
     batches = list(_batches(new))
-    parts = [folder / f"{rows.key(batch=[[s.name, s.key] for s in batch])}.parquet" for batch in batches]
+    parts = [folder / f"{digest_of(batch=[[s.name, s.key] for s in batch])}.parquet" for batch in batches]
     for other in set(folder.glob("*")) - set(parts):
         other.unlink()
     todo = [(str(part), batch) for part, batch in zip(parts, batches, strict=True) if not part.exists()]

@@ -21,11 +21,11 @@ from scipy import fft
 from scipy.ndimage import black_tophat, gaussian_filter, uniform_filter
 
 from tasks.clouds import density
-from tasks.store import tables
 from tasks.errors import Refused
-from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.settings import Settings
-from tasks.store.fill import fill_table, items_of_frames
+from tasks.store import tables
+from tasks.store.fill import RowStage, fill, items_of_frames
+from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.store.tables import Row
 
 VERSION = 1
@@ -47,26 +47,19 @@ def run(
     settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
 ) -> dict[str, Any]:
     """Write `data/points.parquet`: the weight map and `num_points` points of every frame that shows something."""
-    weighting, num_points, seed = (
-        settings.params.points.weighting,
-        settings.params.points.num_points,
-        settings.params.seed,
-    )
+    params = settings.params.points
     path = root / "data" / "frames.parquet"
     pictures = tables.Numbered(path, ["image"])
-    return fill_table(
+    stage = RowStage(
         "points",
-        root,
-        lambda: items(settings, root),
-        total=tables.count(path),
-        fn=partial(place, weighting=weighting, num_points=num_points, seed=seed),
-        batch_size=BATCH,
+        items=partial(items, settings, root),
         payload=lambda batch: [(frame["sha256"], pictures[frame["number"]]["image"]["bytes"]) for frame in batch],
+        compute=partial(place, **params.model_dump(), seed=settings.params.seed),
+        batch_size=BATCH,
         encode=lambda row: _pack(row["weights"]["bytes"], row["points"]),
-        decode=partial(_unpack, num_points=num_points),
-        previous=previous,
-        map_batches=map_batches,
+        decode=partial(_unpack, num_points=params.num_points),
     )
+    return fill(stage, root, tables.count(path), previous=previous, map_batches=map_batches)
 
 
 def items(settings: Settings, root: Path) -> Iterator[Row]:

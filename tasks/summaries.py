@@ -9,12 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks import checkpoints, models, settings
-from tasks.store import tables
-from tasks.captions import whole_sentences
+from tasks import settings
 from tasks.errors import Refused
-from tasks.store.rows import MapBatches, Previous, key, no_previous
-from tasks.store.fill import fill_table
+from tasks.models import checkpoints
+from tasks.models.decoding import Written
+from tasks.models.embedder import count_tokens, load_tokenizer
+from tasks.models.sentences import whole_sentences
+from tasks.models.summarizer import load_summarizer
+from tasks.store import tables
+from tasks.store.digests import digest_of
+from tasks.store.fill import RowStage, fill
+from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.store.tables import Row
 
 VERSION = 1
@@ -42,21 +47,18 @@ def run(
         attempts[row["attempts"]] += 1
         longest = max(longest, row["clip_tokens"])
 
-    counts = fill_table(
+    stage = RowStage(
         "summaries",
-        root,
-        lambda: items(settings, root),
-        total=tables.count(root / "data" / "captions.parquet"),
-        fn=partial(summarize, checkpoint=profile.summarizer, embedder=profile.embedder, params=params, root=root),
-        batch_size=profile.summarizer.batch_size,
+        items=partial(items, settings, root),
         payload=lambda batch: [row["caption"] for row in batch],
+        compute=partial(summarize, checkpoint=profile.summarizer, embedder=profile.embedder, params=params, root=root),
+        batch_size=profile.summarizer.batch_size,
         encode=_value,
         decode=json.loads,
-        previous=previous,
-        map_batches=map_batches,
         order=lambda row: len(row["caption"]),
-        on_row=on_row,
     )
+    total = tables.count(root / "data" / "captions.parquet")
+    counts = fill(stage, root, total, previous=previous, map_batches=map_batches, on_row=on_row)
     tried = {str(number): attempts[number] for number in sorted(attempts)}
     return {**counts, "clip_tokens_max": longest, "attempts": tried}
 
@@ -73,7 +75,7 @@ def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
         **settings.params.summaries.model_dump(),
     }
     for row in tables.read(root / "data" / "captions.parquet", ["frame_id", "caption"]):
-        yield row | {"row_key": key(caption=row["caption"], **common)}
+        yield row | {"row_key": digest_of(caption=row["caption"], **common)}
 
 
 def summarize(
@@ -85,16 +87,16 @@ def summarize(
     root: Path,
 ) -> list[bytes | Refused]:
     """Summarize each caption in fewer than `params.max_words` words and `CLIP_TOKENS` tokens, in order."""
-    summarizer = models.load_summarizer(checkpoint, root)
-    tokenizer = models.load_tokenizer(embedder, root)
-    answers: list[list[models.Written]] = [[] for _ in captions]
+    summarizer = load_summarizer(checkpoint, root)
+    tokenizer = load_tokenizer(embedder, root)
+    answers: list[list[Written]] = [[] for _ in captions]
     found: dict[int, bytes | Refused] = {}
 
     def fits(text: str) -> bool:
-        return len(text.split()) < params.max_words and models.count_tokens(tokenizer, text) < CLIP_TOKENS
+        return len(text.split()) < params.max_words and count_tokens(tokenizer, text) < CLIP_TOKENS
 
     def keep(number: int, text: str, attempts: int) -> None:
-        tokens = models.count_tokens(tokenizer, text)
+        tokens = count_tokens(tokenizer, text)
         found[number] = _value(
             {"summary": text, "words": len(text.split()), "clip_tokens": tokens, "attempts": attempts}
         )
@@ -131,7 +133,7 @@ def first_sentences(text: str, fits: Callable[[str], bool]) -> str:
     return next((beginning for beginning in beginnings if fits(beginning)), "")
 
 
-def _reason(answers: list[models.Written], params: settings.Summaries) -> str:
+def _reason(answers: list[Written], params: settings.Summaries) -> str:
     if not any(answer.text for answer in answers):
         return "the summarizer had nothing to say about its caption"
     return (

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from flows.pipeline import DATASET, TRAINING
-from flows.stages import MODULES
+from tasks.pipeline import STAGES
 from tests.support import ROOT
 
 FORBIDDEN = {
@@ -22,15 +23,14 @@ LEFT_OUT = {
     "fm/checks.py": "it only refuses wrong arguments",
     "tasks/errors.py": "it only says what went wrong",
     "tasks/settings.py": "what it reads are the stage's params",
+    "tasks/pipeline.py": "the stages' names and order",
+    "tasks/store/digests.py": "a row's key; with another one the rows are computed anyway",
     "tasks/store/files.py": "how a file comes to its place, not what is in it",
-    "tasks/store/rows.py": "which rows are computed, never what is in them",
     "tasks/store/retry.py": "what is tried again, not what comes out",
+    "tasks/store/rows.py": "what was computed is kept there, and comes back as it was",
     "tasks/registry/versions.py": "which weights it gives is settled by their digest in models/start.json",
-    "tasks/clips/sources.py": "registry's, see above",
-    "tasks/clips/media.py": "registry's, see above",
 }
 """Code that stages use and that cannot change their results, and why."""
-FRAMES_ARE_MADE_BY = {"tasks/clips/sources.py", "tasks/clips/media.py"}
 
 
 def modules(package: str) -> list[Path]:
@@ -62,14 +62,15 @@ def file_of(name: str) -> Path | None:
 
 
 def closure(file: Path) -> set[str]:
-    """The modules of tasks and fm that a module's work can come to, itself included, as paths."""
+    """The modules of tasks and fm that a module's result can depend on, itself included, as paths."""
     found, todo = set(), [file]
     while todo:
         here = todo.pop()
-        if here not in found:
-            found.add(here)
+        path = here.relative_to(ROOT).as_posix()
+        if path not in found | LEFT_OUT.keys():
+            found.add(path)
             todo += filter(None, map(file_of, imports(here)))
-    return {path.relative_to(ROOT).as_posix() for path in found}
+    return found
 
 
 def stages() -> dict[str, dict]:
@@ -82,24 +83,44 @@ def test_packages_import_downwards_only(package: str) -> None:
     assert {file.name: found for file in top if (found := top[file] & FORBIDDEN[package])} == {}
 
 
-def test_only_the_record_talks_to_dvc() -> None:
-    assert [file.name for file in modules("tasks") if "dvc" in {i.split(".")[0] for i in imports(file)}] == [
-        "record.py"
-    ]
+def test_one_module_talks_to_dvc() -> None:
+    found = [file for file in modules("tasks") if "dvc" in {name.split(".")[0] for name in imports(file)}]
+    assert found == [ROOT / "tasks" / "project" / "dvc.py"]
 
 
 def test_dvc_and_the_flows_know_the_same_stages_in_the_same_order() -> None:
-    assert list(stages()) == list(MODULES) == [*DATASET, *TRAINING]
+    assert list(stages()) == list(STAGES)
     assert all(stage["cmd"] == f"stipple stage {name}" for name, stage in stages().items())
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_is_stale_when_code_that_its_result_comes_from_changes_and_only_then(name: str) -> None:
-    left_out = set(LEFT_OUT) - (FRAMES_ARE_MADE_BY if name == "frames" else set())
-    wanted = closure(ROOT / f"{MODULES[name].replace('.', '/')}.py") - left_out
+    wanted = closure(ROOT / "tasks" / f"{name}.py")
     declared = {dep for dep in stages()[name]["deps"] if dep.startswith(("tasks", "fm"))}
     assert sorted(declared) == sorted(wanted), f"write these under {name}.deps in dvc.yaml"
 
 
+@pytest.mark.parametrize("name", STAGES)
+def test_no_stage_imports_a_stage(name: str) -> None:
+    others = {f"tasks/{other}.py" for other in STAGES} - {f"tasks/{name}.py"}
+    assert closure(ROOT / "tasks" / f"{name}.py") & others == set()
+
+
+def test_what_stages_stand_on_imports_no_stage() -> None:
+    above = {f"tasks.{name}" for name in STAGES}
+    below = [file for file in modules("tasks") if file.parent.name not in ("tasks", "project")]
+    assert {str(file): found for file in below if (found := set(imports(file)) & above)} == {}
+
+
 def test_what_is_left_out_is_there() -> None:
     assert [path for path in LEFT_OUT if not (ROOT / path).is_file()] == []
+
+
+def test_a_stage_of_dvc_repro_loads_no_prefect() -> None:
+    script = (
+        "import sys; from typer.testing import CliRunner; from flows import cli; "
+        "CliRunner().invoke(cli.app, ['stage', 'frames']); "
+        "assert 'tasks.pipeline' in sys.modules and 'tasks.project.dvc' in sys.modules; print('prefect' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

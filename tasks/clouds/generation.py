@@ -18,15 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fm import networks, solvers
-from tasks import drawings
-from tasks.store import files
+from tasks.clouds import artifacts, pictures
 from tasks.errors import StippleError
 from tasks.settings import Checkpoint
+from tasks.store import files
 
 if TYPE_CHECKING:
-    from tasks.models import Embedder
+    from tasks.models.embedder import Embedder
 
-MODEL = Path("data/model.safetensors")
 GIF_FRAMES = 48
 
 
@@ -56,9 +55,9 @@ def load(path: Path) -> Model:
 
 def embedder_of(model: Model, root: Path) -> Embedder:
     """The embedder whose conditions the model was trained on."""
-    from tasks import models
+    from tasks.models.embedder import load_embedder
 
-    return models.load_embedder(Checkpoint.model_validate(model.card["embedder"]), root)
+    return load_embedder(Checkpoint.model_validate(model.card["embedder"]), root)
 
 
 def embed(texts: Sequence[str], embedder: Embedder) -> Tensor:
@@ -89,15 +88,8 @@ def draw(
     return solution.trajectory if trajectory else solution.x
 
 
-def generate(
-    text: str, root: Path, *, steps: int, guidance: float, seed: int, points: int, model: Path = MODEL
-) -> np.ndarray:
-    """`text` as a cloud, float32 [points, 2] in [-3, 3], x right and y down."""
-    return path_of(text, root, steps=steps, guidance=guidance, seed=seed, points=points, model=model)[-1]
-
-
 def path_of(
-    text: str, root: Path, *, steps: int, guidance: float, seed: int, points: int, model: Path = MODEL
+    text: str, root: Path, *, steps: int, guidance: float, seed: int, points: int, model: Path = artifacts.MODEL
 ) -> np.ndarray:
     """The way from noise to the cloud of `text`: float32 [steps + 1, points, 2]."""
     loaded = load(root / model)
@@ -115,17 +107,17 @@ def write(
     guidance: float,
     seed: int,
     points: int,
-    model: Path = MODEL,
+    model: Path = artifacts.MODEL,
     npy: Path | None = None,
     gif: Path | None = None,
 ) -> None:
     """Draw `text` to a PNG, and if asked its points to .npy and its way from noise to an animated GIF."""
     path = path_of(text, root, steps=steps, guidance=guidance, seed=seed, points=points, model=model)
-    files.write(output, drawings.png(drawings.picture(path[-1])))
+    files.write(output, pictures.png(pictures.picture(path[-1])))
     if npy is not None:
         buffer = io.BytesIO()
         np.save(buffer, path[-1])
         files.write(npy, buffer.getvalue())
     if gif is not None:
         shown = np.unique(np.linspace(0, steps, min(steps + 1, GIF_FRAMES)).round().astype(int))
-        files.write(gif, drawings.gif(path[shown]))
+        files.write(gif, pictures.gif(path[shown]))

@@ -23,12 +23,11 @@ from tqdm.auto import tqdm
 import fm
 from fm import couplings, distillation, likelihood, metrics, solvers, toys, trajectories
 from fm import plots as show
-from tasks import drawings
-from tasks.clouds import figures
 from tasks.clips import media
-from tasks.store import files
+from tasks.clouds import figures, pictures
+from tasks.clouds.fitting import shown_on
 from tasks.errors import Refused, StippleError
-from tasks.training import shown_on
+from tasks.store import files
 
 NETWORK = {
     "name": "film", "dim": 2, "condition_dim": 1, "width": 64, "blocks": 3, "embedding": 128, "bandwidth": 3.0
@@ -271,8 +270,8 @@ def animation(network: nn.Module, limit: float, seed: int, classes: int | None =
     condition = None if classes is None else torch.eye(classes)
     noise = torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4)).reshape(classes or 1, -1, 2)
     way = fm.sample(network, condition, noise.shape[1], x0=noise, steps=GIF_FRAMES, method="midpoint", trajectory=True)
-    upright = torch.tensor([1.0, -1.0]) * (drawings.EXTENT / limit)
-    return drawings.gif((way.trajectory.flatten(1, 2) * upright).numpy(), GIF_SIDE)
+    upright = torch.tensor([1.0, -1.0]) * (pictures.HALF_WIDTH / limit)
+    return pictures.gif((way.trajectory.flatten(1, 2) * upright).numpy(), GIF_SIDE)
 
 
 def follow(network: nn.Module, points: int, seed: int, classes: int | None = None) -> solvers.Solution:

@@ -7,19 +7,57 @@ and nothing written.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.store import fill
-from tasks.store import tables
-from tasks.project.reproduction import Fate, Forecast
-from tasks.store.rows import LOOKUP, STORE, Previous, RowStore, chunks
+from tasks.errors import Damaged
+from tasks.pipeline import INPUT, STAGES
+from tasks.project import dvc
+from tasks.project.reproduction import Outcome
 from tasks.settings import Settings
+from tasks.store import fill, tables
+from tasks.store.rows import LOOKUP, STORE, Previous, RowStore
+from tasks.store.tables import chunks
 
-INPUT = {"points": "frames", "captions": "frames", "summaries": "captions", "embeddings": "summaries"}
-"""The row stages, and the table whose rows each of them works on."""
+log = logging.getLogger("stipple.forecast")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the next run would do with a stage, and the earlier stages that run and whose results it reads."""
+
+    stage: str
+    outcome: Outcome
+    after: tuple[str, ...] = ()
+
+
+def stages() -> list[Forecast]:
+    """What the next run would do with each stage of dvc.yaml, in its order.
+
+    A stage that reads what another one is yet to compute counts as one that runs, although its input may turn out to be
+    the same.
+    """
+    found: list[Forecast] = []
+    remade: dict[str, str] = {}  # output → the stage that computes it anew
+    restored: dict[str, dvc.HashInfo] = {}  # output → its content, once it is back from DVC's cache
+    with dvc.unless_busy(), dvc.open_repo() as repo, repo.lock:
+        for stage in dvc.load_stages(repo):
+            makers = {remade[str(dep)] for dep in stage.deps if str(dep) in remade}
+            after = tuple(known.stage for known in found if known.stage in makers)
+            back = any(str(dep) in restored for dep in stage.deps)
+            if not after and not back and not stage.changed():
+                found.append(Forecast(stage.name, Outcome.UNCHANGED))
+                continue
+            content = None if after else dvc.cached_outputs(stage, restored)
+            if content is None:
+                remade |= dict.fromkeys(map(str, stage.outs), stage.name)
+                found.append(Forecast(stage.name, Outcome.COMPUTED, after))
+            else:
+                restored |= content
+                found.append(Forecast(stage.name, Outcome.RESTORED))
+    return found
 
 
 @dataclass(frozen=True)
@@ -45,11 +83,12 @@ def work(settings: Settings, root: Path, forecast: list[Forecast], previous: Pre
     done: dict[str, Work] = {}
     for found in forecast:
         name = found.stage
-        if found.fate is not Fate.RUNS or name not in ("frames", *INPUT):
+        rows_of = STAGES[name].rows_of if found.outcome is Outcome.COMPUTED else None
+        if rows_of is None:
             yield None
             continue
-        done[name] = _frames(settings, root, previous) if name == "frames" else _rows(name, settings, root, previous)
-        before = done.get(INPUT.get(name, ""), Work())
+        done[name] = _frames(settings, root, previous) if rows_of == INPUT else _rows(name, settings, root, previous)
+        before = done.get(rows_of, Work())
         done[name] = Work(done[name].rows + before.rows, done[name].files + before.files, done[name].known)
         yield done[name]
 
@@ -58,7 +97,7 @@ def page(forecast: list[Forecast], found: Iterable[Work | None]) -> Iterator[str
     """The forecast as a table of text, one line a stage."""
     yield f"{'stage':12}{'would':40}{'known':>8}   compute"
     for stage, work in zip(forecast, found, strict=True):
-        would = f"run: follows from {', '.join(stage.after)}" if stage.after else _WOULD[stage.fate]
+        would = f"run: follows from {', '.join(stage.after)}" if stage.after else _WOULD[stage.outcome]
         amount = f"{work.known:8}   {_amount(stage, work)}" if work else ""
         yield f"{stage.stage:12}{would:40}{amount}".rstrip()
 
@@ -66,8 +105,8 @@ def page(forecast: list[Forecast], found: Iterable[Work | None]) -> Iterator[str
 def line(forecast: list[Forecast], found: Iterable[Work | None]) -> str:
     """The forecast in one line."""
     pairs = list(zip(forecast, found, strict=True))
-    runs = [s.stage + (f" ({_amount(s, work)})" if work else "") for s, work in pairs if s.fate is Fate.RUNS]
-    back = [s.stage for s in forecast if s.fate is Fate.RESTORED]
+    runs = [s.stage + (f" ({_amount(s, work)})" if work else "") for s, work in pairs if s.outcome is Outcome.COMPUTED]
+    back = [s.stage for s in forecast if s.outcome is Outcome.RESTORED]
     parts = (("compute", runs), ("take from DVC's cache", back))
     said = "; ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
     return f"The next run would {said or 'do nothing'}."
@@ -77,12 +116,12 @@ def _amount(stage: Forecast, work: Work) -> str:
     return f"{'at most ' if stage.after else ''}{work}"
 
 
-_WOULD = {Fate.UNCHANGED: "do nothing", Fate.RESTORED: "come back from DVC's cache", Fate.RUNS: "run"}
+_WOULD = {Outcome.UNCHANGED: "do nothing", Outcome.RESTORED: "come back from DVC's cache", Outcome.COMPUTED: "run"}
 
 
 def wanted(stage: str, settings: Settings, root: Path) -> Iterator[str]:
     """The keys of the rows that row stage `stage` would ask for today; none where its input is not there."""
-    if (root / "data" / f"{INPUT[stage]}.parquet").is_file():
+    if (root / "data" / f"{STAGES[stage].rows_of}.parquet").is_file():
         for item in importlib.import_module(f"tasks.{stage}").items(settings, root):
             yield item["row_key"]
 
@@ -97,14 +136,25 @@ def _frames(settings: Settings, root: Path, previous: Previous) -> Work:
 
 
 def _rows(stage: str, settings: Settings, root: Path, previous: Previous) -> Work:
-    path = root / STORE
     total, lacking = 0, set()
-    with RowStore(path) if path.is_file() else nullcontext() as store:
-        for keys in chunks(wanted(stage, settings, root), LOOKUP):
-            total += len(keys)
-            lacking |= set(keys) - (store.known(keys) if store else set())
+    for keys in chunks(wanted(stage, settings, root), LOOKUP):
+        total += len(keys)
+        lacking |= set(keys)
+    lacking -= _stored(root / STORE, lacking)
     if lacking:
         for _, table in fill.tables_of(stage, root, previous):
             for keys in tables.keys(table):
                 lacking.difference_update(keys)
     return Work(rows=len(lacking), known=total - len(lacking))
+
+
+def _stored(path: Path, keys: set[str]) -> set[str]:
+    """Those of `keys` that the row store has; a run mends a damaged one, this does not touch it."""
+    if not path.is_file():
+        return set()
+    try:
+        with RowStore(path, read_only=True) as store:
+            return set().union(*(store.known(few) for few in chunks(keys, LOOKUP)))
+    except Damaged as damaged:
+        log.warning("%s", damaged)
+        return set()

@@ -21,8 +21,8 @@ _held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 
 
 @contextmanager
-def alone(root: Path, name: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Be the only run of the project in `root`; `name` is what a second run is told.
+def hold(root: Path, holder: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Be the only run of the project in `root`; `holder` is what a second run is told.
 
     If another run holds the lock this is a `StippleError`, or with `on_wait` a call of it with one line and then a
     wait. Inside itself it does nothing.
@@ -36,15 +36,15 @@ def alone(root: Path, name: str, on_wait: Callable[[str], None] | None = None) -
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = f"{path.read_text() or 'a run that has just begun'} is at work in {path.parent.parent}"
+            at_work = f"{path.read_text() or 'a run that has just begun'} is at work in {path.parent.parent}"
             if on_wait is None:
-                raise StippleError(f"{holder}; let it end, or stop it, then run again") from None
-            on_wait(f"{holder}; this run starts when it ends")
+                raise StippleError(f"{at_work}; let it end, or stop it, then run again") from None
+            on_wait(f"{at_work}; this run starts when it ends")
             fcntl.flock(file, fcntl.LOCK_EX)
         token = _held.set(_held.get() | {path})
         try:
             file.truncate(0)
-            file.write(f"`{name}` (process {os.getpid()}, since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z})")
+            file.write(f"`{holder}` (process {os.getpid()}, since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z})")
             file.flush()
             yield
         finally:

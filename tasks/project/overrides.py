@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from tasks import settings
-from tasks.store import files
 from tasks.errors import StippleError
+from tasks.store import files
 
 
 def write(root: Path, values: Mapping[str, Any]) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.project import forecast
-from tasks.store import tables
 from tasks.errors import StippleError
-from tasks.store.rows import STORE, RowStore
+from tasks.pipeline import ROW_STAGES
+from tasks.project import forecast
 from tasks.settings import Settings
+from tasks.store import tables
+from tasks.store.rows import STORE, RowStore
 
 Versions = dict[str, list[Path]]
 
@@ -24,13 +25,11 @@ def listed(settings: Settings, root: Path, versions: Versions) -> Iterator[str]:
     if not (root / STORE).is_file():
         yield f"{STORE} is not there: nothing is stored yet."
         return
-    with RowStore(root / STORE) as store:
-        refer(store, settings, root, versions)
+    with RowStore(root / STORE, read_only=True) as store:
+        mark_rows(store, settings, root, versions)
         yield f"{'stage':12}{'rows':>9}{'MB':>9}{'in tables':>12}{'in earlier ones':>18}{'in none':>10}"
-        for held in store.census():
-            yield (
-                f"{held.stage:12}{held.rows:9}{held.size / 1e6:9.1f}{held.today:12}{held.earlier:18}{held.unused:10}"
-            )
+        for used in store.usage():
+            yield f"{used.stage:12}{used.rows:9}{used.size / 1e6:9.1f}{used.today:12}{used.earlier:18}{used.unused:10}"
     yield f"{STORE} takes {_size(root) / 1e6:.1f} MB; `stipple cache --prune` removes the rows that are in none."
 
 
@@ -45,21 +44,21 @@ def prune(settings: Settings, root: Path, versions: Versions) -> str:
     for aside in (root / STORE).parent.glob(f"{STORE.name}.damaged-*"):
         aside.unlink()
     with RowStore(root / STORE) as store:
-        refer(store, settings, root, versions)
+        mark_rows(store, settings, root, versions)
         gone = store.prune()
     after = _size(root)
     return f"Removed {gone} rows; {STORE} takes {after / 1e6:.1f} MB, {(before - after) / 1e6:.1f} MB less."
 
 
-def refer(store: RowStore, settings: Settings, root: Path, versions: Versions) -> None:
+def mark_rows(store: RowStore, settings: Settings, root: Path, versions: Versions) -> None:
     """Tell the store which rows are in tables, and which the next run would ask for."""
-    for stage in forecast.INPUT:
-        store.refer(forecast.wanted(stage, settings, root), today=False)
+    for stage in ROW_STAGES:
+        store.mark(forecast.wanted(stage, settings, root), today=False)
         for name in (f"data/{stage}.parquet", f"data/quarantine/{stage}.parquet"):
             for path in versions.get(name, []):
-                store.refer(_keys(path, f"{path}, an earlier {name}, cannot be read; remove it"), today=False)
+                store.mark(_keys(path, f"{path}, an earlier {name}, cannot be read; remove it"), today=False)
             if (root / name).is_file():
-                store.refer(_keys(root / name, f"{name} cannot be read; run `stipple run`"), today=True)
+                store.mark(_keys(root / name, f"{name} cannot be read; run `stipple run`"), today=True)
 
 
 def _keys(path: Path, remedy: str) -> Iterator[str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.registry import versions
-from tasks.store import tables
 from tasks.settings import Settings
+from tasks.store import tables
 
 MOST = 10  # names of a kind that are listed before the rest is only counted
 NO_CHAMPION = "No champion yet: `stipple retrain` trains one, `dvc pull` fetches a team's."

@@ -18,16 +18,12 @@ import torch
 from torch import Tensor
 
 from fm import metrics
-from tasks import dataset, evaluation
-from tasks.registry import warm_start
-from tasks.registry import gate
-from tasks.registry import versions
-from tasks.clouds import generation
-from tasks.clouds import density
-from tasks.store import rows
+from tasks.clouds import artifacts, density, generation, scoring, training_set
 from tasks.errors import StippleError
+from tasks.registry import gate, versions, warm_start
 from tasks.registry.gate import Scores
 from tasks.settings import Settings
+from tasks.store.digests import digest_of
 
 MEAN_CLOUD = "mean cloud"
 """Stands in for the champion while there is none: points of all training frames, whatever the text."""
@@ -37,7 +33,7 @@ def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
     """Judge the model in `data/` and promote it if the gate opens; the report of both, `version` None if refused."""
     against = versions.load(root).champion
     content = {name: (root / "data" / name).read_bytes() for name in (versions.MODEL, versions.CARD)}
-    data = dataset.load(root)
+    data = training_set.load(root)
     clips = clips_of(settings, root, data)
     card = json.loads(content[versions.CARD])
     seen = versions.seen(root, against) | versions.seen(root, card["start"]["version"])
@@ -50,12 +46,11 @@ def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
         "promoted": decision.promote,
         "reasons": decision.reasons,
         "scores": {
-            metric: {name: round(score.mean(metric), 4) for name, score in scores.items()}
-            for metric in gate.BETTER
+            metric: {name: round(score.mean(metric), 4) for name, score in scores.items()} for metric in gate.BETTER
         },
-        "held_out": {"frames": len(frames), "clips": len({dataset.clip_of(data["frame_ids"][i]) for i in frames})},
+        "held_out": {"frames": len(frames), "clips": len({training_set.clip_of(data["frame_ids"][i]) for i in frames})},
         "rules": settings.params.promote.model_dump(),
-        "data": hashlib.sha256((root / dataset.OUTPUT).read_bytes()).hexdigest(),
+        "data": hashlib.sha256((root / artifacts.TRAIN_DATA).read_bytes()).hexdigest(),
         "trained_on": card["trained_on"],
         "start": card["start"]["version"],
         "commit": commit(root),
@@ -75,8 +70,8 @@ def measure(
     settings: Settings, root: Path, data: dict[str, Any], frames: Tensor, champion: Path | None
 ) -> dict[str, Scores]:
     """What challenger (the model in `data/`), champion, floor and mean cloud score on `frames` [F]."""
-    models = {"challenger": root / generation.MODEL} | ({"champion": root / champion} if champion else {})
-    digest = rows.key(**{name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in models.items()})
+    models = {"challenger": root / artifacts.MODEL} | ({"champion": root / champion} if champion else {})
+    digest = digest_of(**{name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in models.items()})
     seed = int(digest[:12], 16)
     contenders = {name: _drawer(generation.load(path), settings, root, data, frames) for name, path in models.items()}
     texts = [data["summaries"][i] for i in frames]
@@ -85,13 +80,13 @@ def measure(
     for number in range(draws):
         generator = torch.Generator().manual_seed(seed + number)
         truth, again = (density.draw(data["density"], frames, data["num_points"], generator) for _ in range(2))
-        mean_cloud = evaluation.mean_clouds(data, truth.shape[:2], generator)
+        mean_cloud = scoring.mean_clouds(data, truth.shape[:2], generator)
         clouds = {name: draw(seed + number) for name, draw in contenders.items()}
         for name, x in {**clouds, "floor": again, MEAN_CLOUD: mean_cloud}.items():
             for metric, values in scored(x, truth, texts).items():
                 sums = totals.setdefault(name, {})
                 sums[metric] = sums.get(metric, 0) + values / draws
-    clips = tuple(dataset.clip_of(data["frame_ids"][i]) for i in frames)
+    clips = tuple(training_set.clip_of(data["frame_ids"][i]) for i in frames)
     return {name: Scores(clips, values) for name, values in totals.items()}
 
 
@@ -110,17 +105,17 @@ def unseen(data: dict[str, Any], clips: dict[str, Any], seen: set[str], most: in
 
     `clips` are the input files of today, as `registry.clips` has them.
     """
-    held_out = dataset.rows_of(data, dataset.HELD_OUT)
-    names = [dataset.clip_of(data["frame_ids"][i]) for i in held_out]
+    held_out = training_set.rows_of(data, training_set.HELD_OUT)
+    names = [training_set.clip_of(data["frame_ids"][i]) for i in held_out]
     fresh = torch.tensor([clips[name]["sha256"] not in seen for name in names])
     if not fresh.any():
         raise StippleError("the champion was trained on every clip that is held out now; add clips, then retrain")
-    return evaluation.spread(held_out[fresh], most)
+    return scoring.spread(held_out[fresh], most)
 
 
 def clips_of(settings: Settings, root: Path, data: dict[str, Any]) -> dict[str, dict[str, str]]:
     """The input files of today: name → `sha256`, and what its frames are for (train, held_out, or none)."""
-    use = {dataset.clip_of(name): side for name, side in zip(data["frame_ids"], data["split"], strict=True)}
+    use = {training_set.clip_of(name): side for name, side in zip(data["frame_ids"], data["split"], strict=True)}
     found = versions.input_files(settings, root)
     if lacking := sorted(use.keys() - found.keys()):
         raise StippleError(f"{lacking[0]} left the input folder while its frames were in use; run again")
@@ -183,7 +178,7 @@ def _drawer(
     if model.card["embedder"] != data["embedder"]:
         texts = [data["summaries"][i] for i in frames]
         conditions = generation.embed(texts, generation.embedder_of(model, root))
-    return lambda seed: evaluation.sampled(
+    return lambda seed: scoring.sampled(
         model.network, conditions, data["num_points"], steps=evaluate.steps, guidance=evaluate.guidance, seed=seed
     )
 

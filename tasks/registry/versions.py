@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.clips import sources
-from tasks.store import rows
-from tasks.store import files
 from tasks.errors import StippleError
 from tasks.settings import Settings
+from tasks.store import files
+from tasks.store.digests import digest_of
 
 FOLDER = Path("models/registry")
 POINTER = FOLDER / "registry.json"
@@ -83,7 +83,7 @@ def nothing_new(settings: Settings, root: Path, question: str) -> str | None:
 def rules_of(settings: Settings) -> str:
     """A digest of everything that settles a contest, besides the models and the data."""
     evaluate = settings.params.evaluate
-    return rows.key(**settings.params.promote.model_dump(), steps=evaluate.steps, guidance=evaluate.guidance)
+    return digest_of(**settings.params.promote.model_dump(), steps=evaluate.steps, guidance=evaluate.guidance)
 
 
 def settled(registry: Registry, question: str, rules: str) -> str | None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tasks import dataset
-from tasks.registry import versions
-from tasks.store import files
+from tasks.clouds import training_set
 from tasks.errors import StippleError
+from tasks.registry import versions
 from tasks.settings import Settings
+from tasks.store import files
 
 FILE = Path("models/start.json")
 
@@ -69,5 +69,5 @@ def choose(settings: Settings, root: Path) -> str:
 
 def _same_kind(settings: Settings, root: Path, version: str) -> bool:
     card = versions.card(root, version)
-    wanted = settings.params.train.network, dataset.load(root)["embedder"]
+    wanted = settings.params.train.network, training_set.load(root)["embedder"]
     return (card["network"]["name"], card["embedder"]) == wanted

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from glob import escape
 from itertools import count
 from pathlib import Path
+from typing import IO
 
-from tasks.store.tables import replacing
+from tasks.errors import StippleError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes `path`'s place, whole and synced, when the block ends well; else nothing is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for abandoned in path.parent.glob(f".{escape(path.name)}.*.tmp"):  # by a run that was killed
+        abandoned.unlink(missing_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StippleError(f"no space left to write {path}; free some space on that disk and run again") from None
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write(path: Path, content: bytes | str) -> None:

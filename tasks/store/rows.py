@@ -1,43 +1,32 @@
 """Rows that were computed once are not computed again.
 
-`RowStore` keeps one result per `key`: a digest of everything that determined it. `compute` has the rows that the store
-lacks computed in batches, keeps each batch as soon as it is there, and hands all rows back in order. A run that is
-killed loses at most the batches in flight; a store that is lost refills from the tables, which carry the keys.
+`RowStore` keeps one result per key: a digest of everything that determined it. What fills it: `tasks.store.fill`. A
+store that is lost refills from the tables, which carry the keys.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import sqlite3
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from tqdm.auto import tqdm
-
+from tasks.errors import Damaged, StippleError
 from tasks.store import files
-from tasks.store.retry import Outcome, attempt
-from tasks.errors import Damaged, Refused, StippleError
+from tasks.store.retry import RowResult
+from tasks.store.tables import chunks
 
-Item = TypeVar("Item")
 Previous = Callable[[str], Path | None]
 MapBatches = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 STORE = Path(".stipple/rows.sqlite")
 LOOKUP = 1024  # keys per query
-SORTED = 16  # batches of neighbours that are sorted together, so that rows of one length meet in one batch
 
 log = logging.getLogger("stipple.rows")
-
-
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def no_previous(table: str) -> Path | None:
@@ -45,13 +34,8 @@ def no_previous(table: str) -> Path | None:
     return None
 
 
-def key(**what: Any) -> str:
-    """Digest of what determines a row: sha256 of its canonical JSON."""
-    return hashlib.sha256(_canonical(what).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
-class Held:
+class StageUsage:
     """What the store has of one stage: rows, bytes of their values, rows in today's tables, rows in earlier ones."""
 
     stage: str
@@ -69,8 +53,13 @@ class Held:
 class RowStore:
     """SQLite file: key → value or refusal. One process writes; each `put` is one transaction."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open the store, make it, or, where it is damaged, set it aside and make it anew; `read_only` does neither."""
+        self.path, self.read_only = path, read_only
+        if read_only:
+            idle = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"  # or SQLite writes files
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{idle}", uri=True)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._open()
@@ -105,40 +94,48 @@ class RowStore:
         query = "SELECT key FROM rows WHERE key IN (SELECT value FROM json_each(?))"
         return {key for (key,) in self._execute(query, (json.dumps(list(keys)),))}
 
-    def get(self, keys: Iterable[str]) -> dict[str, Outcome]:
+    def get(self, keys: Iterable[str]) -> dict[str, RowResult]:
         """What the store knows of `keys`; those it lacks are left out."""
         query = "SELECT key, value, reason FROM rows WHERE key IN (SELECT value FROM json_each(?))"
         rows = self._execute(query, (json.dumps(list(keys)),))
         if damaged := {key for key, value, _ in rows if value is not None and not _whole(value)}:
             log.warning("%d rows of %s were damaged and are forgotten", len(damaged), self.path)
             self._execute("DELETE FROM rows WHERE key IN (SELECT value FROM json_each(?))", (json.dumps([*damaged]),))
-        return {key: Outcome(value and value[4:], reason) for key, value, reason in rows if key not in damaged}
+        return {key: RowResult(value and value[4:], reason) for key, value, reason in rows if key not in damaged}
 
-    def put(self, stage: str, outcomes: dict[str, Outcome]) -> None:
-        """Keep `outcomes`; a key that is there already keeps its row."""
-        rows = [(key, stage, _sealed(o.value), o.reason) for key, o in outcomes.items() if not o.passing]
+    def put(self, stage: str, results: dict[str, RowResult]) -> None:
+        """Keep `results`; a key that is there already keeps its row."""
+        rows = [(key, stage, _sealed(r.value), r.reason) for key, r in results.items() if not r.transient]
         self._execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)", rows, many=True)
 
-    def refer(self, keys: Iterable[str], today: bool) -> None:
+    def put_all(self, stage: str, results: Iterable[tuple[str, RowResult]]) -> bool:
+        """Keep all `results`; whether there were any."""
+        there = False
+        for few in chunks(results, LOOKUP):
+            there = True
+            self.put(stage, dict(few))
+        return there
+
+    def mark(self, keys: Iterable[str], today: bool) -> None:
         """Note, for this connection, that a table of `today` or an earlier one has the rows of `keys`."""
-        self._execute("CREATE TEMP TABLE IF NOT EXISTS referred (key TEXT PRIMARY KEY, today INTEGER)")
+        self._execute("CREATE TEMP TABLE IF NOT EXISTS marked (key TEXT PRIMARY KEY, today INTEGER)")
         for few in chunks(keys, LOOKUP):
             rows = [(key, today) for key in few]
             merged = "ON CONFLICT DO UPDATE SET today = max(today, excluded.today)"
-            self._execute(f"INSERT INTO referred VALUES (?, ?) {merged}", rows, many=True)
+            self._execute(f"INSERT INTO marked VALUES (?, ?) {merged}", rows, many=True)
 
-    def census(self) -> list[Held]:
-        """What the store holds of each stage, and how much of it the tables that `refer` was told of have."""
-        self.refer((), today=True)
+    def usage(self) -> list[StageUsage]:
+        """What the store holds of each stage, and how much of it the tables that `mark` was told of have."""
+        self.mark((), today=True)
         query = """
             SELECT stage, count(*), total(length(value)), total(today = 1), total(today = 0)
-            FROM rows LEFT JOIN referred USING (key) GROUP BY stage ORDER BY stage"""
-        return [Held(stage, *map(int, numbers)) for stage, *numbers in self._execute(query)]
+            FROM rows LEFT JOIN marked USING (key) GROUP BY stage ORDER BY stage"""
+        return [StageUsage(stage, *map(int, numbers)) for stage, *numbers in self._execute(query)]
 
     def prune(self) -> int:
-        """Forget the rows that no table has, as `refer` was told, and give their space back. Returns how many."""
-        self.refer((), today=True)
-        self._execute("DELETE FROM rows WHERE key NOT IN (SELECT key FROM referred)")
+        """Forget the rows that no table has, as `mark` was told, and give their space back. Returns how many."""
+        self.mark((), today=True)
+        self._execute("DELETE FROM rows WHERE key NOT IN (SELECT key FROM marked)")
         gone = self._execute("SELECT changes()")[0][0]
         self._execute("VACUUM")
         return gone
@@ -152,6 +149,10 @@ class RowStore:
             raise StippleError(f"{self.path}: {error}; {remedy} and run again") from None
         except sqlite3.DatabaseError as error:
             self._db.close()
+            if self.read_only:
+                raise Damaged(
+                    f"{self.path} is damaged ({error}); the next run takes its rows from the tables"
+                ) from None
             aside = _move_aside(self.path)
             self._open()
             raise Damaged(
@@ -173,101 +174,3 @@ def _move_aside(path: Path) -> Path:
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     return aside
-
-
-@dataclass(frozen=True)
-class Computed(Generic[Item]):
-    """The rows of a stage. Iterating streams `(item, key, outcome)` in the order of the items."""
-
-    computed: int
-    reused: int
-    rows: Callable[[], Iterator[tuple[Item, str, Outcome]]]
-
-    def __iter__(self) -> Iterator[tuple[Item, str, Outcome]]:
-        return self.rows()
-
-
-def compute(
-    stage: str,
-    items: Callable[[], Iterable[Item]],
-    *,
-    key_of: Callable[[Item], str],
-    fn: Callable[[list[Any]], list[bytes | Refused]],
-    batch_size: int,
-    store: RowStore,
-    payload: Callable[[list[Item]], list[Any]] = list,
-    order: Callable[[Item], Any] | None = None,
-    earlier: Iterable[tuple[str, Outcome]] = (),
-    map_batches: MapBatches = map,
-    total: int | None = None,
-) -> Computed[Item]:
-    """Compute the rows that `store` lacks and return all of them.
-
-    `items()` is walked twice and should be light; `payload` turns the items of one batch into what `fn` needs (their
-    pictures, say). `fn` returns one value or `Refused` per row; what happens when it raises: see `batches.attempt`.
-    `order` sorts neighbours before they share batches; which are neighbours does not depend on what is stored, so a run
-    that was killed goes on with the very batches it would have made. `earlier` gives keys and outcomes from tables, and
-    is read only if something is missing. Held in memory: `SORTED` batches of items and the batches in flight.
-    """
-    failed: dict[str, Outcome] = {}
-    in_flight: deque[list[str]] = deque()
-    pending: set[str] = set()
-    window = max(LOOKUP, batch_size * SORTED)
-    computed = reused = 0
-    refilled = False
-
-    work = partial(attempt, stage, fn)
-    work.__name__ = stage
-
-    with tqdm(total=total, desc=stage, unit="row", disable=None) as bar:
-
-        def missing() -> Iterator[tuple[str, Item]]:
-            nonlocal refilled, reused
-            for chunk in chunks(items(), window):
-                keyed = [(key_of(item), item) for item in chunk]
-                known = store.known(key for key, _ in keyed)
-                if len(known) < len({key for key, _ in keyed}) and not refilled:
-                    refilled = True
-                    for rows in chunks(earlier, LOOKUP):
-                        store.put(stage, dict(rows))
-                    known = store.known(key for key, _ in keyed)
-                fresh: dict[str, Item] = {}
-                for key, item in keyed:
-                    if key not in known and key not in pending:
-                        fresh.setdefault(key, item)
-                pending.update(fresh)
-                reused += len(keyed) - len(fresh)
-                bar.update(len(keyed) - len(fresh))
-                yield from fresh.items() if order is None else sorted(fresh.items(), key=lambda keyed: order(keyed[1]))
-
-        def batches() -> Iterator[list[Any]]:
-            for batch in chunks(missing(), batch_size):
-                in_flight.append([key for key, _ in batch])
-                yield payload([item for _, item in batch])
-
-        for outcomes in map_batches(work, batches()):
-            done = dict(zip(in_flight.popleft(), outcomes, strict=True))
-            store.put(stage, done)
-            pending.difference_update(key for key, outcome in done.items() if not outcome.passing)
-            failed.update((key, outcome) for key, outcome in done.items() if outcome.passing)
-            computed += len(done)
-            bar.update(len(done))
-
-    def rows() -> Iterator[tuple[Item, str, Outcome]]:
-        for chunk in chunks(items(), LOOKUP):
-            keys = [key_of(item) for item in chunk]
-            known = store.get(keys)
-            for item, key in zip(chunk, keys, strict=True):
-                outcome = known.get(key) or failed.get(key)
-                if outcome is None:
-                    raise Damaged(f"{stage}: its input changed while it ran, or a stored row was damaged; run it again")
-                yield item, key, outcome
-
-    return Computed(computed, reused, rows)
-
-
-def chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """`values` in lists of `size`, the last one shorter."""
-    iterator = iter(values)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

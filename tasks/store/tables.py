@@ -1,4 +1,4 @@
-"""The Parquet tables between stages: their columns, atomic streaming writes, streaming reads, quarantine.
+"""The Parquet tables between stages: atomic streaming writes, streaming reads, quarantine.
 
 A table is written to a temporary file beside its place and renamed over it, so a reader sees the old table or the new
 one, and the same rows always give the same bytes. Rows are dicts; both directions hold one row group in memory.
@@ -6,109 +6,26 @@ one, and the same rows always give the same bytes. Rows are dicts; both directio
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
-from glob import escape
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import StippleError
+from tasks.store.files import replacing
+from tasks.store.schemas import SCHEMAS
 
 Row = dict[str, Any]
+Item = TypeVar("Item")
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 16 << 20
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def _schema(*images: str, **columns: pa.DataType) -> pa.Schema:
-    """A schema whose `images` columns `datasets.load_dataset("parquet", …)` shows as pictures."""
-    schema = pa.schema([pa.field(name, kind) for name, kind in columns.items()])
-    if not images:
-        return schema
-    features = {name: _feature(kind) for name, kind in columns.items()}
-    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-
-
-def _feature(kind: pa.DataType) -> dict[str, Any]:
-    if kind == _IMAGE:
-        return {"_type": "Image"}
-    if pa.types.is_fixed_size_list(kind):
-        return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "List"}
-    if pa.types.is_list(kind):
-        return {"feature": _feature(kind.value_type), "_type": "List"}
-    return {"dtype": {"double": "float64", "float": "float32"}.get(str(kind), str(kind)), "_type": "Value"}
-
-
-SCHEMAS: dict[str, pa.Schema] = {
-    "frames": _schema(
-        "image",
-        frame_id=pa.string(),
-        source=pa.string(),
-        frame_index=pa.int32(),
-        timestamp_s=pa.float64(),
-        width=pa.int32(),
-        height=pa.int32(),
-        sha256=pa.string(),
-        near_duplicates=pa.int32(),
-        image=_IMAGE,
-        row_key=pa.string(),
-    ),
-    "points": _schema(
-        "weights",
-        frame_id=pa.string(),
-        weights=_IMAGE,
-        points=pa.list_(pa.list_(pa.float32(), 2)),
-        row_key=pa.string(),
-    ),
-    "captions": _schema(frame_id=pa.string(), caption=pa.string(), words=pa.int32(), row_key=pa.string()),
-    "summaries": _schema(
-        frame_id=pa.string(),
-        summary=pa.string(),
-        words=pa.int32(),
-        clip_tokens=pa.int32(),
-        attempts=pa.int32(),
-        row_key=pa.string(),
-    ),
-    "embeddings": _schema(frame_id=pa.string(), embedding=pa.list_(pa.float32(), 512), row_key=pa.string()),
-    "quarantine": _schema(
-        source=pa.string(),
-        frame_id=pa.string(),
-        stage=pa.string(),
-        reason=pa.string(),
-        row_key=pa.string(),  # null where the reason may pass, so that the row is tried again
-    ),
-}
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes `path`'s place, whole and synced, when the block ends well; else nothing is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for abandoned in path.parent.glob(f".{escape(path.name)}.*.tmp"):  # by a run that was killed
-        abandoned.unlink(missing_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StippleError(f"no space left to write {path}; free some space on that disk and run again") from None
-        raise
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def write(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> int:
@@ -116,7 +33,7 @@ def write(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> int:
     written = 0
     with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:
         group: list[pa.RecordBatch] = []
-        for few in _batches(rows, 64):
+        for few in chunks(rows, 64):
             group.append(pa.RecordBatch.from_arrays([_array(few, field) for field in schema], schema=schema))
             written += len(few)
             if sum(b.num_rows for b in group) >= GROUP_ROWS or sum(b.nbytes for b in group) >= GROUP_BYTES:
@@ -149,7 +66,7 @@ def keys(path: Path) -> Iterator[list[str]]:
     with _open(path) as table:
         if "row_key" not in table.schema_arrow.names:
             return
-    for few in _batches(read(path, ["row_key"], GROUP_ROWS), GROUP_ROWS):
+    for few in chunks(read(path, ["row_key"], GROUP_ROWS), GROUP_ROWS):
         yield [row["row_key"] for row in few if row["row_key"] is not None]
 
 
@@ -203,12 +120,6 @@ def check_balance(stage: str, rows_in: int, rows_out: int, quarantined: int) -> 
         )
 
 
-def _batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    rows = iter(rows)
-    while few := list(islice(rows, size)):
-        yield few
-
-
 def _array(rows: list[Row], field: pa.Field) -> pa.Array:
     values = [row.get(field.name) for row in rows]
     arrays = [value.reshape(-1) if isinstance(value, np.ndarray) else value for value in values]
@@ -233,6 +144,13 @@ def _numpy(values: pa.Array) -> np.ndarray:
     return values.to_numpy(zero_copy_only=False)
 
 
+def chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """`values` in lists of `size`, the last one shorter."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[pq.ParquetFile]:
     try:
@@ -251,4 +169,5 @@ def _damaged(path: Path, error: Exception) -> StippleError:
 
 
 def _command(path: Path) -> str:
-    return "stipple run" if path.parent.name == "quarantine" else f"stipple stage {path.stem}"
+    """What writes this table anew: its stage, if it is a stage's own table."""
+    return f"stipple stage {path.stem}" if path.parent.name == "data" else "stipple run"

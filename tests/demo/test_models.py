@@ -1,12 +1,14 @@
 """The committed demo checkpoints, loaded as the pipeline loads them, on some of the demo clips they never saw."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from demo import scores
-from tasks import checkpoints, models, settings
+from tasks import settings
+from tasks.models import checkpoints
+from tasks.models.captioner import load_captioner
+from tasks.models.embedder import load_embedder
+from tasks.models.summarizer import load_summarizer
 from tests.support import ROOT
 
 CLIPS = 8  # of the demo's; all take a minute, `python -m demo.scores`
@@ -39,7 +41,7 @@ def test_scores_reach_the_goals(given, words):
 
 
 def test_a_picture_is_described_alike_alone_and_in_a_batch(given):
-    captioner = models.load_captioner(given.profile.captioner, ROOT)
+    captioner = load_captioner(given.profile.captioner, ROOT)
     clips = sorted((ROOT / scores.CLIPS).iterdir())
     pictures = [next(scores.media.pictures(path, 1, 256)).image for path in clips[::20]]
     prompt = given.params.captions.prompt
@@ -49,7 +51,7 @@ def test_a_picture_is_described_alike_alone_and_in_a_batch(given):
 
 
 def test_a_summary_is_the_same_alone_and_among_shorter_ones(given, words):
-    summarizer = models.load_summarizer(given.profile.summarizer, ROOT)
+    summarizer = load_summarizer(given.profile.summarizer, ROOT)
     instruction = given.params.summaries.prompt.replace("{max_words}", "50")
     texts = sorted(set(words.captions), key=len)
     texts = [texts[0], texts[len(texts) // 2], texts[-1]]
@@ -58,14 +60,14 @@ def test_a_summary_is_the_same_alone_and_among_shorter_ones(given, words):
 
 @pytest.mark.parametrize("max_words", [40, 33, 22])
 def test_fewer_words_are_given_when_fewer_are_asked(given, words, max_words):
-    summarizer = models.load_summarizer(given.profile.summarizer, ROOT)
+    summarizer = load_summarizer(given.profile.summarizer, ROOT)
     instruction = given.params.summaries.prompt.replace("{max_words}", str(max_words))
     for written in summarizer(words.captions[:8], instruction):
         assert written.ended and len(written.text.split()) < max_words
 
 
 def test_what_stays_the_same_is_in_the_embedding_too(given):
-    embedder = models.load_embedder(given.profile.embedder, ROOT)
+    embedder = load_embedder(given.profile.embedder, ROOT)
     base = "Front-facing woman with a smiling expression. She has long red hair, fair skin and green eyes."
     changes = {"long red hair": "a black bob", "fair skin": "dark skin", "green eyes": "green eyes and round glasses"}
     vectors = embedder([base, *(base.replace(old, new) for old, new in changes.items()), base.replace("Front", "Left")])

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from examples import latent, morph, rgb, ten_thousand, three_d
-from tasks import clouds, dataset, points
-from tasks.clouds import density
+from tasks import clouds, points
+from tasks.clouds import density, training_set
 from tasks.errors import StippleError
 
 
@@ -55,7 +55,7 @@ def test_ten_thousand_points(tiny, trained, tmp_path, capsys):
 
 
 def test_one_face_becomes_another(tiny, trained, tmp_path, capsys):
-    ids = dataset.load(trained)["frame_ids"]
+    ids = training_set.load(trained)["frame_ids"]
     morph.main((ids[0], ids[-1]), trained, tmp_path)
     assert colors_of(tmp_path / "morph.png") > 2
     assert "morphed: Chamfer" in capsys.readouterr().out

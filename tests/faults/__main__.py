@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: all faults, or those that are named; a line each, and all in benchmarks/results/faults.json."""
+"""`python -m tests.faults`: all faults, or those named; a line each, and all in benchmarks/results/faults.json."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def run(names: list[str], folder: Path, jobs: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Faults in real runs of a small project.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults", description="Faults in real runs of a small project."
+    )
     parser.add_argument(
         "--only", nargs="+", choices=list(plan.FAULTS), metavar="NAME", help="these, and write no table"
     )

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from tasks.pipeline import STAGES
 from tests.faults import damage, kills, served
 from tests.faults.damage import Skipped as Skipped
 from tests.faults.trial import REPRO, RETRAIN, RUN, Trial
-from tests.faults.world import STAGES, World
+from tests.faults.world import World
 
 ROWS = ("points", "captions", "summaries", "embeddings")
 
@@ -67,7 +68,7 @@ def _all() -> dict[str, Fault]:
         kill("run", kills.itself, stage, RUN)
         kill("run", kills.itself, stage, RUN, REPRO)
     for stage in ("captions", "train"):
-        kill("run", kills.itself, stage, RUN, forgotten=STAGES)
+        kill("run", kills.itself, stage, RUN, forgotten=tuple(STAGES))
         kill("run", kills.itself, stage, RUN)
         kill("dvc", kills.itself, stage, REPRO, RUN)
         kill("child", kills.child, stage, REPRO, RUN)

@@ -10,8 +10,9 @@ from typing import Any
 
 import psutil
 
+from tasks.pipeline import STAGES
 from tests.faults import world
-from tests.faults.world import BATCH, STAGES, World
+from tests.faults.world import BATCH, World
 
 RUN, REPRO, RETRAIN = ("stipple", "run"), ("dvc", "repro"), ("stipple", "retrain")
 

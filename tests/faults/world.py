@@ -21,10 +21,10 @@ from typing import Any
 import psutil
 import yaml
 from PIL import Image
+
 from tests.support import ROOT
 
 BIN = Path(sys.executable).parent
-STAGES = ("frames", "points", "captions", "summaries", "embeddings", "dataset", "train", "evaluate", "draw")
 COPIED = ("dvc.yaml", ".dvcignore", "prefect.yaml", "prefect.toml", "profiles", "flows", "tasks", "fm", "params.yaml")
 CLIPS = 8
 BATCH = 2  # rows of a model's batch

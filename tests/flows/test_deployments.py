@@ -95,7 +95,9 @@ def stop(process: psutil.Popen) -> list[psutil.Process]:
     family = process.children(recursive=True)
     process.send_signal(signal.SIGINT)
     process.wait(100)
-    _, left = psutil.wait_procs(family, timeout=10)  # flows.family looks around once more when the parent has gone
+    _, left = psutil.wait_procs(
+        family, timeout=10
+    )  # flows.local.children looks around once more when the parent has gone
     return [member for member in left if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -240,5 +242,5 @@ def test_beside_a_deployment_run_a_command_ends_and_ctrl_c_ends_them_all(
     with closing(sqlite3.connect(home / "prefect.db")) as history:
         states = history.execute("SELECT state_name FROM flow_run ORDER BY start_time").fetchall()
     assert states.pop() == ("Crashed",) and set(states) == {("Completed",)}
-    with lock.alone(project, "test"):
+    with lock.hold(project, "test"):
         pass

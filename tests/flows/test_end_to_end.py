@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
 from tests.support import ROOT
 
 BIN = Path(sys.executable).parent

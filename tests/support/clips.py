@@ -10,10 +10,9 @@ import av
 import numpy as np
 
 from tasks import settings
-from tasks.store import tables
 from tasks.settings import Settings
+from tasks.store import tables
 from tests.support import ROOT
-
 
 
 def moving_square(number: int, width: int = 96, height: int = 64) -> np.ndarray:

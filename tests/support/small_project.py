@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from tasks import dataset, training
+from tasks import dataset, train
 from tasks.clouds import density
-from tasks.store import tables
 from tasks.settings import Settings, load
+from tasks.store import tables
+from tasks.store.schemas import SCHEMAS
 from tests.support import ROOT
 
 POINTS, SIDE = 64, 24
@@ -50,7 +51,7 @@ def make(root: Path, embedder: Path | None = None) -> Path:
     """Write frames, points, summaries and embeddings under `root`/data; `root`/embedder stands for a checkpoint."""
     rows = [_row(clip, index) for clip in CLIPS for index in range(FRAMES if clip.endswith("mp4") else 1)]
     for table in ("frames", "points", "summaries", "embeddings"):
-        tables.write(root / "data" / f"{table}.parquet", tables.SCHEMAS[table], rows)
+        tables.write(root / "data" / f"{table}.parquet", SCHEMAS[table], rows)
     for stage in ("frames", "points", "captions", "summaries", "embeddings"):
         tables.write_quarantine(root, stage, [])
     if embedder is not None:
@@ -65,14 +66,14 @@ def trained(root: Path, embedder: Path) -> Path:
     """A small project after its training, with a real checkpoint as its embedder."""
     make(root, embedder)
     dataset.run(settings(), root)
-    training.run(settings(), root)
+    train.run(settings(), root)
     return root
 
 
 def change(root: Path, table: str, edit) -> None:
     """Rewrite a table with the rows that `edit` makes of its rows."""
     path = root / "data" / f"{table}.parquet"
-    tables.write(path, tables.SCHEMAS[table], edit(list(tables.read(path))))
+    tables.write(path, SCHEMAS[table], edit(list(tables.read(path))))
 
 
 def frame_ids() -> list[str]:

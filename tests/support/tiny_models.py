@@ -11,7 +11,7 @@ from PIL import Image
 from tokenizers import ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
-from tasks.checkpoints import transformers
+from tasks.models.hf import transformers
 from tasks.settings import Captioner, Checkpoint, Generator, Profile
 
 hf = transformers()

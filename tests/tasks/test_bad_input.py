@@ -8,12 +8,12 @@ import zlib
 
 import numpy as np
 import pytest
-from clips import refused, settings_with, sound, video
+from tests.support.clips import refused, settings_with, sound, video
 from PIL import Image
 
 from tasks import frames, points
-from tasks.store import tables
 from tasks.errors import StippleError
+from tasks.store import tables
 
 
 @pytest.fixture

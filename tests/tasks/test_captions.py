@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks import captions, settings
-from tasks.store import tables
 from tasks.captions import palette_share, whole_sentences
 from tasks.errors import StippleError
+from tasks.store import tables
+from tasks.store.schemas import SCHEMAS
 from tests.support import tiny_models as tiny
 
 
@@ -42,7 +43,7 @@ def project(tiny_models, tmp_path, params):
         (tmp_path / name).symlink_to(tiny_models / name)
 
     def run(frames, profile=None, **options):
-        tables.write(tmp_path / "data" / "frames.parquet", tables.SCHEMAS["frames"], frames)
+        tables.write(tmp_path / "data" / "frames.parquet", SCHEMAS["frames"], frames)
         chosen = settings.Settings(params=params, profile=profile or tiny.profile())
         return captions.run(chosen, tmp_path, **options)
 

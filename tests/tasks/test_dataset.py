@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import dataset
-from tasks.clouds import density
-from tasks.store import tables
+from tasks.clouds import density, training_set
 from tasks.errors import StippleError
+from tasks.store import tables
 from tests.support import small_project as world
 
 
@@ -44,7 +44,7 @@ def test_rows_meet_by_frame_whatever_their_order(root, settings):
     world.change(root, "embeddings", lambda rows: rows[::-1])
     world.change(root, "summaries", lambda rows: rows[3:] + rows[:3])
     dataset.run(settings, root)
-    data = dataset.load(root)
+    data = training_set.load(root)
     for i, frame_id in enumerate(data["frame_ids"]):
         np.testing.assert_array_equal(data["embeddings"][i], expected[frame_id]["embedding"])
         assert data["summaries"][i].startswith(f"A {frame_id.partition('.')[0]}, moved {int(frame_id[-6:])} times")
@@ -66,7 +66,7 @@ def test_a_frame_that_a_stage_refused_is_in_quarantine_and_not_in_the_data(root,
     assert refused["circle.mp4/000000"]["reason"] == "it has no points"
     assert refused["bar.mp4/000001"]["reason"] == "it has no summary and no embedding"
     assert summary["quarantined"] == 2 and summary["frames"] == len(world.frame_ids()) - 2
-    assert not set(refused) & set(dataset.load(root)["frame_ids"])
+    assert not set(refused) & set(training_set.load(root)["frame_ids"])
 
 
 def allowing(settings, share):
@@ -95,9 +95,10 @@ def test_too_many_files_in_quarantine_end_the_run(root, settings):
 
 def test_no_clip_is_on_both_sides(root, settings):
     dataset.run(settings, root)
-    data = dataset.load(root)
+    data = training_set.load(root)
     train, held_out = (
-        {dataset.clip_of(data["frame_ids"][i]) for i in dataset.rows_of(data, side)} for side in ("train", "held_out")
+        {training_set.clip_of(data["frame_ids"][i]) for i in training_set.rows_of(data, side)}
+        for side in ("train", "held_out")
     )
     assert train and held_out and not train & held_out and train | held_out == set(world.CLIPS)
 
@@ -138,8 +139,8 @@ def test_a_missing_table_is_named_with_the_command_that_makes_it(root, settings,
 
 def test_a_missing_or_torn_data_set_is_named(tmp_path):
     with pytest.raises(StippleError, match=r"train_data\.pt is missing"):
-        dataset.load(tmp_path)
+        training_set.load(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train_data.pt").write_bytes(b"half a fi")
     with pytest.raises(StippleError, match=r"train_data\.pt cannot be read"):
-        dataset.load(tmp_path)
+        training_set.load(tmp_path)

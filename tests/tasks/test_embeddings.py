@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import embeddings, settings
-from tasks.store import tables
 from tasks.errors import StippleError
+from tasks.store import tables
+from tasks.store.schemas import SCHEMAS
 from tests.support import tiny_models as tiny
 
 TEXTS = ["Left, smiling.", "Right, sad.", "Up, angry and far away.", "Front.", "Left, smiling."]
@@ -25,7 +26,7 @@ def project(tiny_models, tmp_path, params):
 
     def run(texts, **options):
         rows = [{"frame_id": f"clip.mp4/{n:06d}", "summary": text, "row_key": str(n)} for n, text in enumerate(texts)]
-        tables.write(tmp_path / "data" / "summaries.parquet", tables.SCHEMAS["summaries"], rows)
+        tables.write(tmp_path / "data" / "summaries.parquet", SCHEMAS["summaries"], rows)
         return embeddings.run(settings.Settings(params=params, profile=tiny.profile()), tmp_path, **options)
 
     run.root = tmp_path

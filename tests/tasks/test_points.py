@@ -3,13 +3,13 @@ import io
 import numpy as np
 import pytest
 import torch
-from clips import refused, settings_with, video
+from tests.support.clips import refused, settings_with, video
 from PIL import Image, ImageDraw
 
 from tasks import frames, points
 from tasks.clouds import density
-from tasks.store import tables
 from tasks.errors import Refused
+from tasks.store import tables
 
 
 def png(array):

@@ -9,7 +9,6 @@ from tasks.errors import StippleError
 from tests.support import ROOT
 
 
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path)

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import models, settings, summaries
-from tasks.store import tables
+from tasks import settings, summaries
 from tasks.captions import whole_sentences
+from tasks.models.embedder import count_tokens, load_tokenizer
+from tasks.store import tables
+from tasks.store.schemas import SCHEMAS
 from tests.support import tiny_models as tiny
 
 
@@ -20,7 +22,7 @@ def project(tiny_models, tmp_path, params):
 
     def run(captions, **changes):
         rows = [{"frame_id": f"clip.mp4/{n:06d}", "caption": c, "row_key": str(n)} for n, c in enumerate(captions)]
-        tables.write(tmp_path / "data" / "captions.parquet", tables.SCHEMAS["captions"], rows)
+        tables.write(tmp_path / "data" / "captions.parquet", SCHEMAS["captions"], rows)
         section = params.summaries.model_copy(update=changes)
         chosen = settings.Settings(params=params.model_copy(update={"summaries": section}), profile=tiny.profile())
         return summaries.run(chosen, tmp_path)
@@ -61,9 +63,9 @@ def test_what_has_no_sentence_that_fits_is_refused_with_its_reason(project):
 
 def test_words_and_tokens_are_counted_as_the_embedder_counts_and_stay_under_its_limit(project, tiny_models):
     project(list(tiny.SUMMARIES))
-    tokenizer = models.load_tokenizer(tiny.profile().embedder, tiny_models)
+    tokenizer = load_tokenizer(tiny.profile().embedder, tiny_models)
     for row in table(project.root):
-        assert row["clip_tokens"] == models.count_tokens(tokenizer, row["summary"]) < 77
+        assert row["clip_tokens"] == count_tokens(tokenizer, row["summary"]) < 77
         assert row["words"] == len(row["summary"].split()) < 12
 
 

@@ -57,14 +57,16 @@ def stages(module: Any) -> None:
     around(module, "compute", enter, lambda *_: note("computed"))
 
 
-def models(module: Any) -> None:
-    for model in (module.Captioner, module.Summarizer, module.Embedder):
+def model(name: str) -> Callable[[Any], None]:
+    def watch(module: Any) -> None:
         around(
-            model,
+            getattr(module, name),
             "__call__",
             lambda _, inputs, *more: note("call", inputs=[digest(item) for item in inputs]),
             lambda *_: note("answer"),
         )
+
+    return watch
 
 
 def points(module: Any) -> None:
@@ -79,7 +81,7 @@ def rows(module: Any) -> None:
     around(module.RowStore, "put", None, lambda *_: note("kept"))
 
 
-def tables(module: Any) -> None:
+def files(module: Any) -> None:
     around(module, "replacing", lambda path: note("write", file=path.name))
 
 
@@ -111,12 +113,14 @@ def dvc(module: Any) -> None:
 
 
 WATCHED = {
-    "flows.stages": stages,
-    "tasks.models": models,
+    "tasks.pipeline": stages,
+    "tasks.models.captioner": model("Captioner"),
+    "tasks.models.summarizer": model("Summarizer"),
+    "tasks.models.embedder": model("Embedder"),
     "tasks.points": points,
     "tasks.frames": frames,
     "tasks.store.rows": rows,
-    "tasks.store.tables": tables,
+    "tasks.store.files": files,
     "tasks.registry.comparison": contest,
     "tasks.registry.versions": registry,
     "fm.training": training,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import psutil
 
+from tests.support import ROOT
+
 PARENT = """
 import subprocess, sys, time
-from flows import family
-from tests.support import ROOT
-family.end_with_me()
+from flows.local import children
+children.end_with_parent()
 deaf = "import signal, time; signal.signal(signal.SIGHUP, signal.SIG_IGN); time.sleep(600)"
 for session in (False, True):
     child = subprocess.Popen([sys.executable, "-c", deaf], start_new_session=session)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks import drawings
-from tasks.clouds import generation
+from tasks import draw
+from tasks.clouds import artifacts, generation, pictures
 from tasks.errors import StippleError
 from tests.support import small_project as world
 
@@ -24,7 +24,7 @@ def root(trained, tmp_path):
 
 
 def generate(root, text="a circle", **changes):
-    return generation.generate(text, root, **SETTINGS | changes)
+    return generation.path_of(text, root, **SETTINGS | changes)[-1]
 
 
 def test_the_same_text_and_seed_give_the_same_points(trained):
@@ -43,7 +43,7 @@ def test_any_number_of_points(trained):
 
 
 def test_a_cloud_does_not_depend_on_what_is_drawn_beside_it(trained):
-    model = generation.load(trained / generation.MODEL)
+    model = generation.load(trained / artifacts.MODEL)
     conditions = torch.randn(3, 512, generator=torch.Generator().manual_seed(0))
     together = generation.draw(model, conditions, **SETTINGS)
     alone = generation.draw(model, conditions[1:2], **SETTINGS)
@@ -108,7 +108,7 @@ def test_another_embedder_than_the_one_trained_with_is_refused(root):
 
 def test_pictures_show_y_downwards_and_x_to_the_right():
     low_right = np.random.default_rng(0).uniform((1, 1), (3, 3), size=(300, 2))
-    ink = np.asarray(drawings.picture(low_right, 100).convert("L")) < 128
+    ink = np.asarray(pictures.picture(low_right, 100).convert("L")) < 128
     assert ink[60:, 60:].any() and not ink[:60].any() and not ink[:, :60].any()
 
 
@@ -116,16 +116,16 @@ def test_the_draw_stage_draws_each_prompt_and_nothing_else(root):
     folder = root / "data" / "drawings"
     folder.mkdir()
     (folder / "of-an-earlier-prompt.png").write_bytes(b"")
-    drawings.run(world.settings(), root)
+    draw.run(world.settings(), root)
     names = {path.name for path in folder.iterdir()}
     assert "front-facing-smiling-expression.png" in names and len(names) == 3
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    drawings.run(world.settings(), root)
+    draw.run(world.settings(), root)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
 
 
 @given(st.lists(st.text(max_size=6), max_size=12))
 def test_every_prompt_has_a_file_name_of_its_own(prompts):
-    names = drawings.slugs(prompts)
+    names = draw.slugs(prompts)
     assert len(set(names)) == len(prompts) and all(names)
     assert not any(set(name) & set("/\\. \n\0") for name in names)

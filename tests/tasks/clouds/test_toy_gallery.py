@@ -21,7 +21,7 @@ def stipple(monkeypatch, capsys, tmp_path):
     """Run the command in a folder of its own, with fewer points and coarser pictures: its exit code and stderr."""
     monkeypatch.chdir(tmp_path)
     for name, few in {"BATCH": 128, "PAIRS": 128, "SHOWN": 128, "CELLS": 12, "GIF_POINTS": 60, "GIF_FRAMES": 3}.items():
-        monkeypatch.setattr(toys, name, few)
+        monkeypatch.setattr(toy_gallery, name, few)
 
     def run(*words):
         monkeypatch.setattr("sys.argv", ["stipple", "toy", *words])

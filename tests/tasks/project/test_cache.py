@@ -5,18 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
 from tasks import captions, embeddings, settings, summaries
+from tasks.errors import StippleError
 from tasks.project import row_cache
 from tasks.store import tables
-from tasks.store.retry import Outcome
-from tasks.errors import StippleError
+from tasks.store.retry import RowResult
 from tasks.store.rows import STORE, RowStore
-from tests.support import tiny_models as tiny
+from tasks.store.schemas import SCHEMAS
 from tests.support import ROOT
+from tests.support import tiny_models as tiny
 
 TEXTS = ["obeys", "second", "silent"]
 
@@ -27,7 +27,7 @@ def project(tiny_models, tmp_path, params):
     for name in ("captioner", "summarizer", "embedder"):
         (tmp_path / name).symlink_to(tiny_models / name)
     rows = [{"frame_id": f"clip.mp4/{n:06d}", "caption": text, "row_key": str(n)} for n, text in enumerate(TEXTS)]
-    tables.write(tmp_path / "data" / "captions.parquet", tables.SCHEMAS["captions"], rows)
+    tables.write(tmp_path / "data" / "captions.parquet", SCHEMAS["captions"], rows)
     chosen = settings.Settings(params=params, profile=tiny.profile())
     summaries.run(chosen, tmp_path)
     return tmp_path, chosen
@@ -36,7 +36,7 @@ def project(tiny_models, tmp_path, params):
 def rest(project, store_rows: int) -> None:
     """Rows that no table has, as an older `VERSION` leaves them."""
     with RowStore(project / STORE) as store:
-        store.put("summaries", {f"old {n}": Outcome(bytes(2000)) for n in range(store_rows)})
+        store.put("summaries", {f"old {n}": RowResult(bytes(2000)) for n in range(store_rows)})
 
 
 def counted(lines) -> dict[str, list[int]]:
@@ -123,5 +123,5 @@ def test_another_summary_prompt_leaves_captions_alone_and_going_back_computes_no
     now = chosen.model_copy(update={"params": params.model_copy(update={"summaries": other})})
     assert summaries.run(now, root)["computed"] == 3
     assert summaries.run(chosen, root)["computed"] == 0
-    tables.write(root / "data" / "frames.parquet", tables.SCHEMAS["frames"], [{"frame_id": "a/0", "sha256": "x"}])
+    tables.write(root / "data" / "frames.parquet", SCHEMAS["frames"], [{"frame_id": "a/0", "sha256": "x"}])
     assert list(captions.items(now, root)) == list(captions.items(chosen, root))

@@ -9,18 +9,20 @@ import pytest
 
 from tasks import captions, settings
 from tasks.project import forecast
+from tasks.project.forecast import Forecast
+from tasks.project.reproduction import Outcome
 from tasks.store import tables
-from tasks.project.reproduction import Fate, Forecast
 from tasks.store.rows import STORE, no_previous
+from tasks.store.schemas import SCHEMAS
 from tests.support import clips
 from tests.support import tiny_models as tiny
 
 COLORS = ("red", "green", "blue")
 RUNS = [
-    Forecast("captions", Fate.RUNS),
-    Forecast("summaries", Fate.RUNS, ("captions",)),
-    Forecast("embeddings", Fate.RUNS, ("summaries",)),
-    Forecast("dataset", Fate.RUNS, ("embeddings",)),
+    Forecast("captions", Outcome.COMPUTED),
+    Forecast("summaries", Outcome.COMPUTED, ("captions",)),
+    Forecast("embeddings", Outcome.COMPUTED, ("summaries",)),
+    Forecast("dataset", Outcome.COMPUTED, ("embeddings",)),
 ]
 
 
@@ -39,9 +41,9 @@ def project(tiny_models, tmp_path, params):
         (tmp_path / name).symlink_to(tiny_models / name)
     chosen = settings.Settings(params=params, profile=tiny.profile())
     frames = [frame(number, color) for number, color in enumerate(COLORS)]
-    tables.write(tmp_path / "data" / "frames.parquet", tables.SCHEMAS["frames"], frames[:2])
+    tables.write(tmp_path / "data" / "frames.parquet", SCHEMAS["frames"], frames[:2])
     captions.run(chosen, tmp_path)
-    tables.write(tmp_path / "data" / "frames.parquet", tables.SCHEMAS["frames"], frames)
+    tables.write(tmp_path / "data" / "frames.parquet", SCHEMAS["frames"], frames)
     return tmp_path, chosen
 
 
@@ -71,13 +73,13 @@ def test_rows_of_a_lost_store_are_known_from_the_tables(project):
 
 def test_new_files_count_as_files_until_they_are_decoded(tmp_path):
     clips.video(tmp_path / "clips" / "a.mp4", 7)
-    found = [Forecast("frames", Fate.RUNS), Forecast("points", Fate.RUNS, ("frames",))]
+    found = [Forecast("frames", Outcome.COMPUTED), Forecast("points", Outcome.COMPUTED, ("frames",))]
     amounts = list(forecast.work(clips.settings_with(), tmp_path, found, no_previous))
     assert [str(amount) for amount in amounts] == ["the frames of 1 file"] * 2
 
 
 def test_the_page_and_the_line_say_the_same(project):
-    stages = [Forecast("points", Fate.UNCHANGED), *RUNS, Forecast("draw", Fate.RESTORED)]
+    stages = [Forecast("points", Outcome.UNCHANGED), *RUNS, Forecast("draw", Outcome.RESTORED)]
     lines = list(forecast.page(stages, work(project, stages)))
     assert lines[1].split() == ["points", "do", "nothing"]
     assert lines[2].split() == ["captions", "run", "2", "1", "row"]

@@ -10,12 +10,10 @@ import yaml
 
 from flows.parameters import DatasetChanges, RetrainChanges, TrainingChanges
 from tasks import settings
-from tasks.project import overrides
-from tasks.project import reproduction
 from tasks.errors import StippleError
-from tests.tasks.project.test_reproduction import project as dvc_project  # noqa: F401, a fixture
+from tasks.project import overrides, reproduction
 from tests.support import ROOT
-
+from tests.tasks.project.test_reproduction import project as dvc_project  # noqa: F401, a fixture
 
 
 @pytest.fixture
@@ -86,7 +84,9 @@ def test_the_form_shows_types_and_bounds_of_params_yaml_and_no_value_that_could_
     params = settings.load(ROOT).params.model_dump(by_alias=True)
     for name, shown in schema["properties"].items():
         assert "default" not in shown
-        assert shown["description"].endswith(f"Empty: as in params.yaml (when deployed: {overrides.value(params, name)})")
+        assert shown["description"].endswith(
+            f"Empty: as in params.yaml (when deployed: {overrides.value(params, name)})"
+        )
     if "frames.every" in schema["properties"]:
         assert schema["properties"]["frames.every"]["minimum"] == 1
     if "train.network" in schema["properties"]:
@@ -97,9 +97,9 @@ def test_while_a_stage_of_dvc_repro_reads_params_yaml_nobody_changes_it(dvc_proj
     entered = []
     busy = {"read": {str(dvc_project / "params.yaml"): [{"pid": os.getppid(), "cmd": "dvc repro"}]}}
     (dvc_project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(busy))
-    with pytest.raises(StippleError, match="`dvc repro` is at work here"), reproduction.unread("params.yaml"):
+    with pytest.raises(StippleError, match="`dvc repro` is at work here"), reproduction.write_locked("params.yaml"):
         entered.append(True)
     (dvc_project / ".dvc" / "tmp" / "rwlock").unlink()
-    with reproduction.unread("params.yaml"):
+    with reproduction.write_locked("params.yaml"):
         entered.append(True)
     assert entered == [True]

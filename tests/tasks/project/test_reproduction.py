@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.project import reproduction
 from tasks.errors import StippleError
-from tasks.project.reproduction import Fate, Outcome
+from tasks.project import forecast, reproduction
+from tasks.project.dvc import previous, versions
+from tasks.project.reproduction import Outcome
+from tests.support import ROOT
 
 DVC_YAML = """
 stages:
@@ -99,7 +101,7 @@ def test_a_failed_run_leaves_outputs_and_record_as_they_were(project: Path) -> N
     assert (project / "dvc.lock").read_bytes() == lock
 
 
-@pytest.mark.parametrize("door", ["reproduce", "earned"])
+@pytest.mark.parametrize("door", ["reproduce", "verify_unchanged"])
 def test_a_full_disk_is_told_in_one_line_whoever_met_it(project: Path, door: str) -> None:
     """/dev/full is a disk without space, and torch, say, knows no StippleError."""
     double(project)
@@ -112,7 +114,7 @@ def test_a_full_disk_is_told_in_one_line_whoever_met_it(project: Path, door: str
         if door == "reproduce":
             reproduction.reproduce("double", fill)
         else:
-            with reproduction.earned("double"):
+            with reproduction.verify_unchanged("double"):
                 fill()
     assert (project / "out.txt").read_text() == "42\n"
 
@@ -133,8 +135,8 @@ def test_a_dep_that_moves_while_dvc_repro_works_keeps_the_result_out_of_the_reco
     """What `stipple stage` does: DVC reads the deps after the work alone."""
     (project / "double.py").write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pathlib import Path\nfrom tasks import record\n"
-        "with reproduction.earned('double'):\n"
+        "from pathlib import Path\nfrom tasks.project import reproduction\n"
+        "with reproduction.verify_unchanged('double'):\n"
         f"    {SCRIPT}\n"
         "    Path('params.yaml').write_text('scale: 9\\n')\n"
     )
@@ -144,20 +146,19 @@ def test_a_dep_that_moves_while_dvc_repro_works_keeps_the_result_out_of_the_reco
     assert not (project / "dvc.lock").exists()
 
 
-@pytest.mark.parametrize("door", ["reproduce", "earned"])
+@pytest.mark.parametrize("door", ["reproduce", "verify_unchanged"])
 def test_a_result_of_code_that_was_saved_over_is_not_recorded(project: Path, door: str) -> None:
     """The process that works has imported what the file was before."""
     for package in ("tasks", "fm"):
         shutil.copytree(ROOT / package, project / package)
     (project / "dvc.yaml").write_text(DVC_YAML.replace("deps: [", "deps: [tasks, "))
     doors = {
-        "reproduce": "record.reproduce('double', lambda: Path('out.txt').write_text('42'))",
-        "earned": "\n with reproduction.earned('double'): Path('out.txt').write_text('42')",
+        "reproduce": "reproduction.reproduce('double', lambda: Path('out.txt').write_text('42'))",
+        "verify_unchanged": "\n with reproduction.verify_unchanged('double'): Path('out.txt').write_text('42')",
     }
     script = f"""
 from pathlib import Path
 from tasks.project import reproduction
-from tests.support import ROOT
 Path("tasks/store/rows.py").open("a").write("# a remark")
 try: {doors[door]}
 except reproduction.StippleError as error: print(error)
@@ -209,7 +210,7 @@ def test_what_was_damaged_in_dvcs_cache_is_computed_again(project: Path) -> None
     cached.chmod(0o444)
     os.utime(cached, ns=(times.st_atime_ns, times.st_mtime_ns))
     (project / "out.txt").unlink()
-    assert reproduction.previous("out.txt") is None
+    assert previous("out.txt") is None
     assert double(project) is Outcome.COMPUTED
     assert (project / "out.txt").read_text() == cached.read_text() == "42\n"
     assert "up to date" in dvc(project, "status")
@@ -218,9 +219,9 @@ def test_what_was_damaged_in_dvcs_cache_is_computed_again(project: Path) -> None
 def test_the_previous_version_of_an_output_is_found_after_dvc_removed_it(project: Path) -> None:
     double(project)
     (project / "out.txt").unlink()
-    found = reproduction.previous("out.txt")
+    found = previous("out.txt")
     assert found is not None and found.read_text() == "42\n"
-    assert reproduction.previous("other.txt") is None
+    assert previous("other.txt") is None
 
 
 def test_outside_a_dvc_project_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,14 +259,18 @@ def chain(project: Path) -> Path:
 
 
 def fates() -> dict[str, tuple]:
-    return {found.stage: (found.fate, *found.after) for found in reproduction.forecast() if found.fate is not Fate.UNCHANGED}
+    return {
+        found.stage: (found.outcome, *found.after)
+        for found in forecast.stages()
+        if found.outcome is not Outcome.UNCHANGED
+    }
 
 
 def test_what_would_run_includes_what_follows_from_it(chain: Path) -> None:
     assert fates() == {}
     (chain / "input.txt").write_text("5")
     before = {path: path.read_bytes() for path in chain.iterdir() if path.is_file()}
-    assert fates() == {"double": (Fate.RUNS,), "quadruple": (Fate.RUNS, "double")}
+    assert fates() == {"double": (Outcome.COMPUTED,), "quadruple": (Outcome.COMPUTED, "double")}
     assert {path: path.read_bytes() for path in chain.iterdir() if path.is_file()} == before
 
 
@@ -273,25 +278,25 @@ def test_what_the_cache_has_would_be_restored_and_nothing_after_it_would_run(cha
     (chain / "input.txt").write_text("5")
     dvc(chain, "repro")
     (chain / "input.txt").write_text("21")
-    assert fates() == {"double": (Fate.RESTORED,), "quadruple": (Fate.RESTORED,)}
+    assert fates() == {"double": (Outcome.RESTORED,), "quadruple": (Outcome.RESTORED,)}
     dvc(chain, "repro")
     (chain / "twice.txt").unlink()
-    assert fates() == {"quadruple": (Fate.RESTORED,)}
+    assert fates() == {"quadruple": (Outcome.RESTORED,)}
     dvc(chain, "gc", "-w", "-f")
     (chain / "input.txt").write_text("5")
-    assert fates() == {"double": (Fate.RUNS,), "quadruple": (Fate.RUNS, "double")}
+    assert fates() == {"double": (Outcome.COMPUTED,), "quadruple": (Outcome.COMPUTED, "double")}
 
 
 def test_while_dvc_repro_works_nothing_is_forecast(chain: Path) -> None:
     busy = {"write": {str(chain / "out.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}}
     (chain / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(busy))
     with pytest.raises(StippleError, match="`dvc repro` is at work here"):
-        reproduction.forecast()
+        forecast.stages()
 
 
 def test_versions_are_those_that_could_come_back(chain: Path) -> None:
     def known() -> list[str]:
-        return [path.read_text() for path in reproduction.versions().get("out.txt", [])]
+        return [path.read_text() for path in versions().get("out.txt", [])]
 
     assert known() == ["42\n"]
     (chain / "input.txt").write_text("5")

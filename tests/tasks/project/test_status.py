@@ -6,8 +6,8 @@ import pytest
 
 from tasks.project import status
 from tasks.registry import versions
-from tasks.store import tables
 from tasks.registry.versions import Judgement
+from tasks.store import tables
 from tests.support import small_project as world
 
 

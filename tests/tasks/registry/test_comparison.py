@@ -9,11 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from tasks import dataset, training
-from tasks.registry import comparison
-from tasks.registry import versions
-from tasks.clouds import generation
+from tasks import dataset
+from tasks.clouds import artifacts, fitting, generation, training_set
 from tasks.errors import StippleError
+from tasks.registry import comparison, versions
 from tests.support import small_project as world
 
 
@@ -35,14 +34,14 @@ def project(settings, tiny_models, tmp_path_factory) -> Path:
     for clip in world.CLIPS:
         (root / "clips" / clip).write_text(clip)
     dataset.run(settings, root)
-    data = dataset.load(root)
+    data = training_set.load(root)
     for name, steps in (("knowing", 80), ("misled", 1)):
         recipe = world.settings(steps=steps, clouds=8).params.train.recipe("film")
-        network = training.fit("film", recipe, data, torch.arange(len(data["split"])), seed=0).network
+        network = fitting.fit("film", recipe, data, torch.arange(len(data["split"])), seed=0).network
         if name == "misled":
             torch.nn.init.constant_(network.head.bias, 3.0)
         card = {
-            "network": training.network_config("film", data, 0),
+            "network": fitting.network_config("film", data, 0),
             "embedder": data["embedder"],
             "num_points": data["num_points"],
             "start": {"version": None, "sha256": None},
@@ -74,10 +73,10 @@ def test_the_first_model_is_promoted_if_it_beats_the_mean_cloud(root, settings):
     assert report["version"] == "v1" and report["against"] == comparison.MEAN_CLOUD
     assert report["scores"]["chamfer"]["challenger"] < report["scores"]["chamfer"][comparison.MEAN_CLOUD]
     assert (root / versions.champion(root)).read_bytes() == (root / "knowing" / versions.MODEL).read_bytes()
-    drawn = generation.generate(
+    way = generation.path_of(
         "a circle", root, steps=2, guidance=1.0, seed=0, points=40, model=versions.champion(root)
     )
-    assert drawn.shape == (40, 2)
+    assert way.shape == (3, 40, 2)
 
 
 def test_a_first_model_that_draws_beside_the_page_is_not(root, settings):
@@ -124,19 +123,19 @@ def test_what_was_judged_is_not_judged_again_until_the_rules_change(root, settin
 
 def test_clips_that_the_champion_was_trained_on_test_nobody(root, settings):
     """Known by content: a clip that was renamed changes sides of the split, but not what was seen."""
-    data = dataset.load(root)
+    data = training_set.load(root)
     clips = comparison.clips_of(settings, root, data)
     assert {clip["use"] for clip in clips.values()} == {"train", "held_out"}
     held_out = sorted(name for name, clip in clips.items() if clip["use"] == "held_out")
     rows = comparison.unseen(data, clips, {clips[held_out[0]]["sha256"], "of a clip that went"}, 100)
-    assert sorted({dataset.clip_of(data["frame_ids"][i]) for i in rows}) == held_out[1:]
+    assert sorted({training_set.clip_of(data["frame_ids"][i]) for i in rows}) == held_out[1:]
     with pytest.raises(StippleError, match="trained on every clip that is held out"):
         comparison.unseen(data, clips, {clip["sha256"] for clip in clips.values()}, 100)
 
 
 def test_what_the_challenger_began_as_has_seen_its_clips_too(root, settings):
     """v1 was trained on a clip that is held out today; v2 began as v1 and is not the champion any more."""
-    held_out = comparison.clips_of(settings, root, dataset.load(root))
+    held_out = comparison.clips_of(settings, root, training_set.load(root))
     name = next(name for name, clip in held_out.items() if clip["use"] == "held_out")
     content = {part: (root / "knowing" / part).read_bytes() for part in (versions.MODEL, versions.CARD)}
     lineage: dict = {"version": None, "sha256": None}
@@ -154,8 +153,8 @@ def test_what_the_challenger_began_as_has_seen_its_clips_too(root, settings):
 
 def test_a_champion_of_another_embedder_hears_the_texts_from_its_own(root, settings):
     """The figures' embeddings are random; a card that names another embedder makes it read the texts instead."""
-    data = dataset.load(root)
-    frames = dataset.rows_of(data, dataset.HELD_OUT)
+    data = training_set.load(root)
+    frames = training_set.rows_of(data, training_set.HELD_OUT)
     shutil.copytree(root / "knowing", root / "data", dirs_exist_ok=True)
     card = json.loads((root / "knowing" / versions.CARD).read_text())
     card["embedder"]["batch_size"] += 1
@@ -167,7 +166,7 @@ def test_a_champion_of_another_embedder_hears_the_texts_from_its_own(root, setti
 
     as_stored, as_read = measured()
     assert not np.allclose(as_stored, as_read)
-    embedder = generation.embedder_of(generation.load(root / generation.MODEL), root)
+    embedder = generation.embedder_of(generation.load(root / artifacts.MODEL), root)
     data["embeddings"] = generation.embed(data["summaries"], embedder)
     np.testing.assert_allclose(*measured(), rtol=1e-3)
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tasks.registry import versions
 from tasks.errors import StippleError
+from tasks.registry import versions
 from tasks.registry.versions import Judgement
 
 CONTENT = {"model.safetensors": b"weights", "model.json": b"{}", "report.json": b'{"scores": 1}', "clips.json": b"{}"}
@@ -95,7 +95,7 @@ def test_a_crash_before_the_pointer_leaves_the_champion_and_the_next_promotion_i
         if dies_at == "the folder is written":
             patch.setattr(versions.Path, "rename", die)
         else:
-            patch.setattr(registry, "_write", die)
+            patch.setattr(versions, "_write", die)
         versions.publish(root, judged("v2", "data 4"), CONTENT | {"model.safetensors": b"half"})
     assert state(root).items() >= before.items()
     assert versions.load(root).champion == "v2"

@@ -5,10 +5,9 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from tasks import training
-from tasks.registry import warm_start
-from tasks.registry import versions
+from tasks import train
 from tasks.errors import StippleError
+from tasks.registry import versions, warm_start
 from tests.support import small_project as world
 
 
@@ -45,22 +44,22 @@ def furthest(one, other):
 def test_training_begins_as_the_champion_and_gives_the_same_bytes_again(root):
     gentle = settings(learning_rate=1e-7, hidden_learning_rate=None)
     champion = weights(root)
-    training.run(gentle, root)
+    train.run(gentle, root)
     from_scratch = weights(root)
     assert warm_start.choose(gentle, root) == "as v1"
-    training.run(gentle, root)
+    train.run(gentle, root)
     begun = (root / "data" / "model.safetensors").read_bytes()
     assert furthest(weights(root), champion) < 1e-5 < furthest(from_scratch, champion)
     assert json.loads((root / "data" / "model.json").read_text())["start"]["version"] == "v1"
-    training.run(gentle, root)
+    train.run(gentle, root)
     assert (root / "data" / "model.safetensors").read_bytes() == begun
 
 
 def test_a_checkpoint_of_another_start_is_not_taken_over(root):
     own = settings()
-    scratch = training.run_digest(root, own.params.train, 0)
+    scratch = train.run_digest(root, own.params.train, 0)
     warm_start.choose(own, root)
-    assert training.run_digest(root, own.params.train, 0) != scratch
+    assert train.run_digest(root, own.params.train, 0) != scratch
 
 
 def test_scratch_is_the_default_and_the_way_back(root):
@@ -84,7 +83,7 @@ def test_what_does_not_fit_is_no_start(root):
 def test_a_version_of_another_registry_is_an_error_with_a_remedy(root):
     (root / warm_start.FILE).write_text('{"version": "v1", "sha256": "of another"}')
     with pytest.raises(StippleError, match=r"models/start\.json means another v1 .* restore"):
-        training.run(settings(), root)
+        train.run(settings(), root)
     (root / warm_start.FILE).write_text("v1")
     with pytest.raises(StippleError, match="cannot be read"):
-        training.run(settings(), root)
+        train.run(settings(), root)

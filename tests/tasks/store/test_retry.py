@@ -10,26 +10,24 @@ import textwrap
 import threading
 import urllib.request
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 
 from tasks import captions
-from tasks.store import retry
-from tasks.store.retry import Outcome, attempt
 from tasks.errors import Refused, StippleError
-from tests.support import tiny_models as tiny
+from tasks.store import retry
+from tasks.store.retry import RowResult, attempt
 from tests.support import ROOT
-
+from tests.support import tiny_models as tiny
 
 
 @pytest.fixture(autouse=True)
 def slept(monkeypatch) -> list[float]:
     """The waits, noted and left out; what a process learned about its memory is forgotten."""
     waits: list[float] = []
-    monkeypatch.setattr(batches, "sleep", waits.append)
-    monkeypatch.setattr(batches, "_fits", {})
+    monkeypatch.setattr(retry, "sleep", waits.append)
+    monkeypatch.setattr(retry, "_fits", {})
     return waits
 
 
@@ -48,7 +46,7 @@ def hungry(rows: int):
 
 def test_too_little_memory_halves_the_batch_and_the_size_is_remembered(slept):
     fn, sizes = hungry(3)
-    assert attempt("captions", fn, list(range(8))) == [Outcome(b"%d" % n) for n in range(8)]
+    assert attempt("captions", fn, list(range(8))) == [RowResult(b"%d" % n) for n in range(8)]
     assert sizes == [8, 4, 2, 2, 2, 2]
     attempt("captions", fn, list(range(5)))
     assert sizes[6:] == [2, 2, 1]
@@ -60,7 +58,7 @@ def test_too_little_memory_halves_the_batch_and_the_size_is_remembered(slept):
 def test_a_row_without_memory_is_tried_again_and_then_refused_for_now(slept):
     fn, sizes = hungry(0)
     (outcome,) = attempt("captions", fn, [1])
-    assert outcome.passing and "DefaultCPUAllocator: can't allocate memory" in outcome.reason
+    assert outcome.transient and "DefaultCPUAllocator: can't allocate memory" in outcome.reason
     assert "\n" not in outcome.reason
     assert slept == [1, 4, 16] and len(sizes) == 4
 
@@ -105,7 +103,7 @@ def test_a_lost_connection_is_tried_again_with_growing_waits(server, slept):
         with urllib.request.urlopen(url, timeout=10) as answer:
             return [answer.read()] * len(batch)
 
-    assert attempt("summaries", ask, [1, 2]) == [Outcome(b"said")] * 2
+    assert attempt("summaries", ask, [1, 2]) == [RowResult(b"said")] * 2
     assert slept == [1, 4]
 
 
@@ -132,8 +130,8 @@ def test_what_will_not_pass_is_not_tried_again(slept):
 
     outcomes = attempt("points", fn, list(range(8)))
     assert [outcome.value for outcome in outcomes[:5]] == [b"0", b"1", b"2", b"3", b"4"]
-    assert outcomes[5] == Outcome(reason="ValueError: five is odd", passing=True)
-    assert outcomes[6] == Outcome(reason="six is even")
+    assert outcomes[5] == RowResult(reason="ValueError: five is odd", transient=True)
+    assert outcomes[6] == RowResult(reason="six is even")
     assert seen == [8, 4, 4, 2, 1, 1, 2, 1, 1]
     assert slept == []
 
@@ -157,7 +155,7 @@ def test_a_picture_that_breaks_the_decoder_costs_no_other(tiny_models, params):
     fn = partial(captions.caption, checkpoint=checkpoint, prompt=prompt, root=tiny_models)
     first, broken, last = attempt("captions", fn, pictures)
     assert tiny.CAPTIONS["red"].encode() in first.value and first == last
-    assert broken == Outcome(reason="NotImplementedError: Unknown pixel format flags 0", passing=True)
+    assert broken == RowResult(reason="NotImplementedError: Unknown pixel format flags 0", transient=True)
 
 
 def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_vectors(tiny_models):

@@ -15,21 +15,21 @@ from uuid import uuid4
 
 import psutil
 
-MARK = "STIPPLE_FAMILY"
+MARK = "STIPPLE_PARENT"
 PATIENCE = 20  # seconds to end by themselves
 
 
-def end_with_me() -> None:
+def end_with_parent() -> None:
     """Have every process that this one starts from now on end, at the latest, when this one does."""
     mark = uuid4().hex
     reading, _held_until_the_end = os.pipe()
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    subprocess.Popen([sys.executable, "-m", "flows.family", mark], stdin=reading, **quiet)
+    subprocess.Popen([sys.executable, "-m", "flows.local.children", mark], stdin=reading, **quiet)
     os.close(reading)
     os.environ[MARK] = mark
 
 
-def _family(mark: str) -> Iterator[psutil.Process]:
+def _descendants(mark: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         try:
             if process.environ().get(MARK) == mark:
@@ -40,7 +40,7 @@ def _family(mark: str) -> Iterator[psutil.Process]:
 
 def watch(mark: str) -> None:
     sys.stdin.buffer.read()
-    orphans = list(_family(mark))
+    orphans = list(_descendants(mark))
     for end in (psutil.Process.terminate, psutil.Process.kill):
         for process in orphans:
             with suppress(psutil.NoSuchProcess):

@@ -6,51 +6,20 @@ A hub model is pinned by its commit. A local folder is pinned by the digest of i
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
 import logging
-import os
 import re
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import torch
 import yaml
 
 from tasks.errors import StippleError
+from tasks.models import hf
 from tasks.settings import Checkpoint
 
 log = logging.getLogger("stipple.checkpoints")
-_torchvision_operators: list[torch.library.Library] = []
-
-
-@lru_cache(maxsize=1)
-def transformers() -> ModuleType:
-    """The transformers library. Import it through here: it needs a torchvision that imports.
-
-    A torchvision built for CUDA beside a CPU-only torch finds its compiled operators missing and refuses to import, and
-    with it every model of transformers. Only their schemas are needed; this declares them, and only in that case.
-    """
-    if importlib.util.find_spec("torchvision") is not None:
-        try:
-            importlib.import_module("torchvision")
-        except RuntimeError as error:
-            if "torchvision::nms" not in str(error):
-                raise
-            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-                del sys.modules[name]
-            library = torch.library.Library("torchvision", "FRAGMENT")  # its declarations live as long as it does
-            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _torchvision_operators.append(library)
-            importlib.import_module("torchvision")
-    module = importlib.import_module("transformers")
-    module.utils.logging.disable_progress_bar()
-    return module
 
 
 @dataclass(frozen=True)
@@ -111,8 +80,8 @@ def _mention_pin(model: str, digest: str) -> None:
 def _resolve(model: str, revision: str) -> str:
     """The commit that a branch of a hub model points to: asked of the hub, or of the local cache when offline."""
     try:
-        path = transformers().utils.cached_file(model, "config.json", revision=revision)
-        commit = transformers().utils.hub.extract_commit_hash(path, None)
+        path = hf.transformers().utils.cached_file(model, "config.json", revision=revision)
+        commit = hf.transformers().utils.hub.extract_commit_hash(path, None)
     except OSError as error:
         raise unreachable(model, error) from None
     log.warning("%s: revision %r is no pin; today it is %s: write that into the profile", model, revision, commit)
@@ -149,10 +118,3 @@ def card(checkpoint: Checkpoint, root: Path = Path()) -> dict[str, Any]:
     path = root / checkpoint.model / "README.md"
     parts = path.read_text(encoding="utf-8").split("---\n", 2) if path.is_file() else []
     return (yaml.safe_load(parts[1]) or {}) if len(parts) == 3 and not parts[0] else {}
-
-
-def device() -> torch.device:
-    """The accelerator that is here, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

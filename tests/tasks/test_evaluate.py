@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 
-from tasks import evaluation
+from tasks import evaluate
+from tasks.clouds import scoring
 from tasks.errors import StippleError
 from tests.support import small_project as world
 
@@ -24,7 +25,7 @@ def outputs(root):
 def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byte(root):
     (root / "data" / "evaluation").mkdir()
     (root / "data" / "evaluation" / "of-yesterday.png").write_bytes(b"")
-    evaluation.run(world.settings(), root)
+    evaluate.run(world.settings(), root)
     scores = json.loads((root / "data" / "metrics.json").read_text())
     for score in ("chamfer", "sliced_w2", "emd", "retrieval_frame", "retrieval_summary", "retrieval_clip"):
         assert {"model", "floor", "baseline", "mean_cloud"} <= scores[score].keys()
@@ -37,15 +38,15 @@ def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byt
     }  # fmt: skip
     report = first["report.md"].decode()
     assert all(f"({name})" in report for name in first if name.endswith(".png"))
-    evaluation.run(world.settings(), root)
+    evaluate.run(world.settings(), root)
     assert outputs(root) == first
 
 
 def test_the_baseline_can_be_left_out(root):
     settings = world.settings()
-    evaluate = settings.params.evaluate.model_copy(update={"baseline_steps": 0})
-    params = settings.params.model_copy(update={"evaluate": evaluate})
-    evaluation.run(settings.model_copy(update={"params": params}), root)
+    without = settings.params.evaluate.model_copy(update={"baseline_steps": 0})
+    params = settings.params.model_copy(update={"evaluate": without})
+    evaluate.run(settings.model_copy(update={"params": params}), root)
     assert "baseline" not in json.loads((root / "data" / "metrics.json").read_text())["chamfer"]
 
 
@@ -53,7 +54,7 @@ def test_the_baseline_can_be_left_out(root):
 def test_what_is_missing_is_named(root, name):
     (root / "data" / name).unlink()
     with pytest.raises(StippleError, match=f"{name} is missing"):
-        evaluation.run(world.settings(), root)
+        evaluate.run(world.settings(), root)
 
 
 def clouds(n=6, points=200):
@@ -65,16 +66,16 @@ def clouds(n=6, points=200):
 
 def test_the_truth_itself_is_at_distance_zero_and_finds_itself():
     truth, again = clouds()
-    scores = evaluation.distances({"truth": truth, "again": again}, truth)
+    scores = scoring.distances({"truth": truth, "again": again}, truth)
     assert all(values["truth"] == 0 < values["again"] for values in scores.values())
-    found = evaluation.retrievals({"again": again}, truth, list("abcdef"), list("abcdef"))
+    found = scoring.retrievals({"again": again}, truth, list("abcdef"), list("abcdef"))
     assert all(values["again"] == 1 for values in found.values())
 
 
 def test_a_frame_with_the_same_text_or_of_the_same_clip_counts_as_found():
     truth, again = clouds()
     swapped = {"swapped": again[[1, 0, 3, 2, 5, 4]]}
-    found = evaluation.retrievals(swapped, truth, summaries=list("aabbcd"), clips=list("xxyyzz"))
+    found = scoring.retrievals(swapped, truth, summaries=list("aabbcd"), clips=list("xxyyzz"))
     shares = {kind: (values["swapped"], values["chance"]) for kind, values in found.items()}
     assert shares == {
         "retrieval_frame": (0, pytest.approx(1 / 6, abs=1e-3)),

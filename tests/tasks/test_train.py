@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from fm import networks
-from tasks import dataset, training
+from tasks import dataset, train
+from tasks.clouds import fitting, training_set
 from tasks.errors import StippleError
 from tasks.settings import Settings, load
 from tests.support import small_project as world
@@ -42,49 +43,51 @@ def with_train(settings, **changes):
 
 def checkpoint_dir(root, settings):
     params = settings.params
-    return root / training.CHECKPOINTS / training.run_digest(root, params.train, params.seed)
+    return root / train.CHECKPOINTS / train.run_digest(root, params.train, params.seed)
 
 
 def test_writes_a_network_that_its_card_describes(root, settings):
-    summary = training.run(settings, root)
+    summary = train.run(settings, root)
     card = json.loads((root / "data" / "model.json").read_text())
     network = networks.build(card["network"])
     network.load_state_dict(load_file(root / "data" / "model.safetensors"))
     assert sum(p.numel() for p in network.parameters()) == summary["parameters"]
     assert card["num_points"] == world.POINTS and card["embedder"]["model"] == "embedder"
-    assert card["trained_on"]["frames"] == summary["frames"] == len(dataset.rows_of(dataset.load(root), "train"))
+    assert (
+        card["trained_on"]["frames"] == summary["frames"] == len(training_set.rows_of(training_set.load(root), "train"))
+    )
     rows = (root / "data" / "training.csv").read_text().splitlines()
     assert rows[0] == "step,loss,learning_rate" and rows[-1].startswith("8,")
 
 
 def test_the_condition_is_standardized_by_the_training_clips_alone(root, settings):
-    training.run(settings, root)
-    data = dataset.load(root)
+    train.run(settings, root)
+    data = training_set.load(root)
     mean = load_file(root / "data" / "model.safetensors")["condition_mean"]
-    torch.testing.assert_close(mean, data["embeddings"][dataset.rows_of(data, "train")].mean(0))
+    torch.testing.assert_close(mean, data["embeddings"][training_set.rows_of(data, "train")].mean(0))
 
 
 def test_the_same_run_gives_the_same_bytes(root, settings):
-    training.run(settings, root)
+    train.run(settings, root)
     first = outputs(root)
     shutil.rmtree(root / ".stipple")
-    training.run(settings, root)
+    train.run(settings, root)
     assert outputs(root) == first
 
 
 def test_a_training_that_ended_before_it_was_recorded_is_not_done_again(root, settings):
-    steps = training.run(settings, root)["steps"]
+    steps = train.run(settings, root)["steps"]
     first = outputs(root)
     (root / "data" / "model.safetensors").unlink()
-    assert training.run(settings, root)["resumed_at"] == steps
+    assert train.run(settings, root)["resumed_at"] == steps
     assert outputs(root) == first
     other = world.settings(learning_rate=0.1)
-    training.run(other, root)
-    assert list((root / training.CHECKPOINTS).iterdir()) == [checkpoint_dir(root, other).with_suffix(".done")]
+    train.run(other, root)
+    assert list((root / train.CHECKPOINTS).iterdir()) == [checkpoint_dir(root, other).with_suffix(".done")]
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(root, settings):
-    training.run(settings, root)
+    train.run(settings, root)
     uninterrupted = outputs(root)
     shutil.rmtree(root / ".stipple")
 
@@ -92,12 +95,12 @@ def test_a_killed_run_goes_on_to_the_same_bytes(root, settings):
         if progress.step == 5:
             raise KeyboardInterrupt
 
-    data, params = dataset.load(root), settings.params
-    rows = dataset.rows_of(data, "train")
+    data, params = training_set.load(root), settings.params
+    rows = training_set.rows_of(data, "train")
     directory = checkpoint_dir(root, settings)
     with pytest.raises(KeyboardInterrupt):
-        training.fit("film", params.train.recipe("film"), data, rows, seed=0, checkpoint_dir=directory, on_step=killed)
-    assert training.run(settings, root)["resumed_at"] == 3
+        fitting.fit("film", params.train.recipe("film"), data, rows, seed=0, checkpoint_dir=directory, on_step=killed)
+    assert train.run(settings, root)["resumed_at"] == 3
     assert outputs(root) == uninterrupted
 
 
@@ -105,7 +108,7 @@ def test_a_run_of_other_settings_does_not_take_over_a_checkpoint(root, settings)
     other = checkpoint_dir(root, world.settings(learning_rate=0.1))
     other.mkdir(parents=True)
     (other / "checkpoint.pt").write_bytes(b"of a run that still waits to go on")
-    assert training.run(settings, root)["resumed_at"] == 0
+    assert train.run(settings, root)["resumed_at"] == 0
     assert (other / "checkpoint.pt").is_file()
 
 
@@ -114,13 +117,13 @@ def by_two() -> Settings:
 
 
 def test_two_processes_train_one_network_and_go_on_to_the_same_bytes_after_sigkill(root):
-    summary = training.run(by_two(), root)
+    summary = train.run(by_two(), root)
     whole = outputs(root)
     assert summary["resumed_at"] == 0 and json.loads(whole["model.json"])["processes"] == 2
-    training.run(with_train(by_two(), processes=1), root)
+    train.run(with_train(by_two(), processes=1), root)
     assert outputs(root)["model.safetensors"] != whole["model.safetensors"]
 
-    code = f"from tests.tasks.test_training import *; from pathlib import Path; training.run(by_two(), Path({str(root)!r}))"
+    code = f"from tests.tasks.test_train import *; from pathlib import Path; train.run(by_two(), Path({str(root)!r}))"
     run = psutil.Popen([sys.executable, "-c", code], cwd=world.ROOT, stderr=subprocess.DEVNULL)
     while not (checkpoint_dir(root, by_two()) / "checkpoint.pt").is_file():
         assert run.poll() is None
@@ -129,13 +132,13 @@ def test_two_processes_train_one_network_and_go_on_to_the_same_bytes_after_sigki
     run.kill()
     run.wait()
     assert len(psutil.wait_procs(members, timeout=60)[1]) == 0
-    assert training.run(by_two(), root)["resumed_at"] > 0
+    assert train.run(by_two(), root)["resumed_at"] > 0
     assert outputs(root) == whole
 
 
 def test_what_is_wrong_in_one_of_two_processes_is_said_in_one_line(root):
     with pytest.raises(StippleError, match=r"times_per_cloud is 5") as error:
-        training.run(with_train(world.settings(times_per_cloud=5), processes=2), root)
+        train.run(with_train(world.settings(times_per_cloud=5), processes=2), root)
     assert "\n" not in str(error.value)
 
 
@@ -145,7 +148,7 @@ def test_the_original_recipe_is_what_it_was():
     for network, rate, parameters in (("baseline", 2e-4, 1_315_842), ("baseline-small", 5e-4, 264_194)):
         recipe = train.recipe(network)
         assert (recipe.clouds, recipe.points, recipe.checkpoint_every, recipe.steps) == (1, 1024, 1000, 20_000)
-        config = training.config_of(recipe, seed=0)
+        config = fitting.config_of(recipe, seed=0)
         assert [config.learning_rate_at(step) for step in (0, 19_999)] == [rate, rate]
         assert config.coupling.__name__ == "independent" and config.ema == config.condition_dropout == 0
         network = networks.build({"name": network, "dim": 2, "condition_dim": 512})
@@ -153,14 +156,14 @@ def test_the_original_recipe_is_what_it_was():
 
 
 def test_the_baseline_trains_as_a_stage_too(root, settings):
-    training.run(with_train(settings, network="baseline"), root)
+    train.run(with_train(settings, network="baseline"), root)
     assert json.loads((root / "data" / "model.json").read_text())["network"]["name"] == "baseline"
 
 
 def test_batches_are_fresh_points_of_the_frames_whose_conditions_they_carry(root, settings):
-    data = dataset.load(root)
-    rows = dataset.rows_of(data, "train")
-    draw = training.batches(settings.params.train.recipe("film"), data, rows)
+    data = training_set.load(root)
+    rows = training_set.rows_of(data, "train")
+    draw = fitting.batches(settings.params.train.recipe("film"), data, rows)
     generator = torch.Generator().manual_seed(0)
     (first, conditions), (second, _) = draw(generator), draw(generator)
     assert first.shape == (4, 32, 2) and not torch.equal(first, second)
@@ -172,20 +175,20 @@ def test_batches_are_fresh_points_of_the_frames_whose_conditions_they_carry(root
 
 
 def test_without_fresh_points_batches_are_the_stored_points(root, settings):
-    data = dataset.load(root)
-    rows = dataset.rows_of(data, "train")
-    clouds, conditions = training.batches(settings.params.train.recipe("baseline"), data, rows)(torch.Generator())
+    data = training_set.load(root)
+    rows = training_set.rows_of(data, "train")
+    clouds, conditions = fitting.batches(settings.params.train.recipe("baseline"), data, rows)(torch.Generator())
     frame = int((data["embeddings"] == conditions[0]).all(1).nonzero())
     stored = {tuple(point) for point in data["point_clouds"][frame].tolist()}
     assert {tuple(point) for point in clouds[0].tolist()} == stored
 
 
 def test_the_loss_that_is_no_number_stops_the_run_and_names_the_step(root, settings):
-    data = dataset.load(root)
+    data = training_set.load(root)
     data["embeddings"][:] = float("nan")
     (root / "data" / "train_data.pt").write_bytes(dataset.serialized(data))
     with pytest.raises(StippleError, match="step 0"):
-        training.run(settings, root)
+        train.run(settings, root)
     assert not (root / "data" / "model.safetensors").exists()
 
 
@@ -198,4 +201,4 @@ def test_the_loss_that_is_no_number_stops_the_run_and_names_the_step(root, setti
 )
 def test_a_recipe_that_cannot_be_is_an_error_with_a_remedy(root, recipe, says):
     with pytest.raises(StippleError, match=says):
-        training.run(world.settings(**recipe), root)
+        train.run(world.settings(**recipe), root)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.store import files
 from tasks.errors import Refused, StippleError
+from tasks.store import files
 
 PLACE, COLOR = ["x", "y", "z"], ["red", "green", "blue"]
 KINDS = {

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from prefect.states import Crashed
 
-from flows import family
+from flows.local import children
 from tasks.errors import StippleError
 
 HOST = "127.0.0.1"
@@ -32,7 +32,7 @@ def serve() -> None:
             f"port {port} of {HOST} is taken, perhaps by a Prefect server that runs already; stop that one, or set "
             f"PREFECT_SERVER_API_PORT to a free port"
         )
-    family.end_with_me()
+    children.end_with_parent()
     api = os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job ignores SIGINT
         signal.signal(number, signal.default_int_handler)

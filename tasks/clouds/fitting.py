@@ -1,0 +1,116 @@
+"""A network fitted to frames of the training set, by one of the recipes of params.yaml."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from fm import couplings, networks, times, training
+from tasks.clouds import density
+from tasks.errors import StippleError
+from tasks.settings import Recipe
+
+CURVE_EVERY = 10  # steps averaged into one row of the curve
+
+OnStep = Callable[[training.Progress], None]
+
+
+def fit(
+    network: str,
+    recipe: Recipe,
+    data: dict[str, Any],
+    rows: Tensor,
+    *,
+    seed: int,
+    weights: Mapping[str, Tensor] | None = None,
+    checkpoint_dir: Path | None = None,
+    on_step: OnStep | None = None,
+) -> training.TrainResult:
+    """Train `network` by `recipe` on the frames `rows` [M] of the training data, from `weights` if they are given."""
+    model = networks.build(network_config(network, data, seed))
+    model.standardize(data["embeddings"][rows])
+    if weights is not None:
+        model.load_state_dict(weights)
+    try:
+        return training.train(
+            model, batches(recipe, data, rows), config_of(recipe, seed), checkpoint_dir=checkpoint_dir, on_step=on_step
+        )
+    except (training.NotFinite, ValueError) as error:
+        raise StippleError(f"train ({network}): {error}") from None
+
+
+def config_of(recipe: Recipe, seed: int) -> training.TrainConfig:
+    return training.TrainConfig(
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        hidden_learning_rate=recipe.hidden_learning_rate,
+        warmup=min(100, recipe.steps // 10) if recipe.schedule == "cosine" else 0,
+        schedule=recipe.schedule,
+        clip=recipe.clip or float("inf"),
+        ema=recipe.ema,
+        condition_dropout=recipe.condition_dropout,
+        times_per_cloud=recipe.times_per_cloud,
+        checkpoint_every=recipe.checkpoint_every,
+        seed=seed,
+        coupling=couplings.COUPLINGS[recipe.coupling],
+        times=times.TIMES[recipe.times],
+    )
+
+
+def network_config(network: str, data: dict[str, Any], seed: int) -> dict[str, Any]:
+    return {"name": network, "dim": 2, "condition_dim": data["embeddings"].shape[1], "seed": seed}
+
+
+def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.DrawBatch:
+    """Random frames out of `rows` [M]: their points [clouds, points, 2] and conditions [clouds, C]."""
+    if not recipe.fresh_points and recipe.points > data["num_points"]:
+        raise StippleError(
+            f"params.yaml: a recipe asks for {recipe.points} points without fresh_points, but data/train_data.pt "
+            f"holds {data['num_points']} of each frame; lower it, or raise points.num_points"
+        )
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        index = rows[torch.randint(len(rows), (recipe.clouds,), generator=generator)]
+        if recipe.fresh_points:
+            clouds = density.draw(data["density"], index, recipe.points, generator)
+        else:
+            order = torch.randperm(data["num_points"], generator=generator)[: recipe.points]
+            clouds = data["point_clouds"][index][:, order]
+        return clouds, data["embeddings"][index]
+
+    return draw
+
+
+def curve(losses: Tensor, recipe: Recipe, seed: int) -> str:
+    """CSV of the loss, averaged over every `CURVE_EVERY` steps, and the learning rate."""
+    config = config_of(recipe, seed)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", "loss", "learning_rate"])
+    for first, part in enumerate(losses.split(CURVE_EVERY)):
+        step = first * CURVE_EVERY + len(part)
+        writer.writerow([step, f"{part.mean():.6f}", f"{config.learning_rate_at(step - 1):.8f}"])
+    return text.getvalue()
+
+
+def shown_on(bar: tqdm) -> OnStep:
+    """A callback that moves `bar` and shows the running mean of the loss."""
+    mean = 0.0
+
+    def on_step(progress: training.Progress) -> None:
+        nonlocal mean
+        if bar.n == 0:
+            bar.initial = bar.n = progress.step - 1  # where a checkpoint let it start
+            mean = progress.loss
+        mean += (progress.loss - mean) * 0.03
+        bar.update()
+        bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+
+    return on_step

@@ -1,0 +1,123 @@
+"""Stage `evaluate`: how well the model draws held-out clips, in numbers and pictures.
+
+Every number stands beside what it can be compared with: the floor (two fresh samples of the same frame), the original
+recipe trained for a fixed number of steps, and the mean cloud (points from the whole training set, whatever the text).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from fm import metrics
+from tasks.clouds import artifacts, density, figures, fitting, generation, reports, scoring, training_set
+from tasks.errors import StippleError
+from tasks.settings import Settings
+from tasks.store import files, tables
+
+METRICS, FOLDER = Path("data/metrics.json"), Path("data/evaluation")
+
+FRAMES = 32  # held-out frames that are drawn, evenly spaced over all
+FEW_STEPS, FEW_STEPS_FRAMES = (1, 2, 4, 8, 16, 32), 12
+GALLERY = 7
+
+
+def run(settings: Settings, root: Path) -> dict[str, Any]:
+    """Write `data/metrics.json` and the folder `data/evaluation`: pictures and a report that shows them."""
+    params, seed = settings.params.evaluate, settings.params.seed
+    data = training_set.load(root)
+    model = generation.load(root / artifacts.MODEL)
+    held_out, trained = (training_set.rows_of(data, split) for split in (training_set.HELD_OUT, training_set.TRAIN))
+    rows = scoring.spread(held_out, FRAMES)
+    conditions, points = data["embeddings"][rows], data["num_points"]
+
+    generator = torch.Generator().manual_seed(seed)
+    truth, again = (density.draw(data["density"], rows, points, generator) for _ in range(2))
+    mean_cloud = scoring.mean_clouds(data, truth.shape[:2], generator)
+
+    def drawn(network: nn.Module, steps: int, guidance: float, few: slice = slice(None)) -> Tensor:
+        return scoring.sampled(network, conditions[few], points, steps=steps, guidance=guidance, seed=seed)
+
+    clouds = {"model": drawn(model.network, params.steps, params.guidance), "floor": again, "mean_cloud": mean_cloud}
+    if params.baseline_steps:
+        clouds["baseline"] = drawn(baseline(settings, data, trained, params.baseline_steps), params.steps, 1.0)
+    few = slice(None, None, max(1, len(rows) // FEW_STEPS_FRAMES))
+    by_steps = {n: drawn(model.network, n, params.guidance, few) for n in FEW_STEPS}
+
+    summaries = [data["summaries"][i] for i in rows]
+    clips = [training_set.clip_of(data["frame_ids"][i]) for i in rows]
+    scores = {
+        **scoring.distances(clouds, truth),
+        **scoring.retrievals(clouds, truth, summaries, clips),
+        "by_steps": {
+            name: {str(n): scoring.rounded(distance(x, truth[few]).mean()) for n, x in by_steps.items()}
+            for name, distance in (("chamfer", metrics.chamfer), ("sliced_w2", metrics.sliced_w2))
+        },
+        "cosine": scoring.cosine(data["embeddings"]),
+        "held_out": {
+            "frames": len(held_out),
+            "frames_drawn": len(rows),
+            "clips": len(set(clips)),
+            "distinct_summaries": len(set(summaries)),
+        },
+        "settings": {"steps": params.steps, "guidance": params.guidance, "baseline_steps": params.baseline_steps},
+    }
+    shown = [int(i) for i in scoring.spread(torch.arange(len(rows)), GALLERY)]
+    pictures = read_pictures(root, [data["frame_ids"][rows[i]] for i in shown])
+    panels = [(pictures[k], truth[i], clouds["model"][i], summaries[i]) for k, i in enumerate(shown)]
+    drawings = {
+        "gallery.png": figures.gallery(panels),
+        "scores.png": figures.scores(scores),
+        "steps.png": figures.steps(scores),
+        "cosine.png": figures.cosine(scoring.pair_cosines(data["embeddings"]), scores["cosine"]),
+        "training.png": figures.training(read_curve(root)),
+    }
+    report = reports.markdown(scores, model.card, drawings)
+    files.write_folder(root / FOLDER, {**drawings, "report.md": report})
+    files.write(root / METRICS, json.dumps(scores, indent=2) + "\n")
+    return {
+        "frames": len(rows),
+        "chamfer": scores["chamfer"]["model"],
+        "sliced_w2": scores["sliced_w2"]["model"],
+        "retrieval": scores["retrieval_frame"]["model"],
+    }
+
+
+def baseline(settings: Settings, data: dict[str, Any], rows: Tensor, steps: int) -> nn.Module:
+    """The original recipe, trained for `steps` steps (not for a time: the same run must give the same bytes)."""
+    recipe = settings.params.train.recipe("baseline").model_copy(update={"steps": steps})
+    with tqdm(total=steps, desc="evaluate: training the baseline", unit="step") as bar:
+        return fitting.fit(
+            "baseline", recipe, data, rows, seed=settings.params.seed, on_step=fitting.shown_on(bar)
+        ).network
+
+
+def read_pictures(root: Path, frame_ids: list[str]) -> list[Image.Image]:
+    """The frames themselves, in the order of `frame_ids`."""
+    wanted, found = set(frame_ids), {}
+    for row in tables.read(root / "data" / "frames.parquet", ["frame_id", "image"]):
+        if row["frame_id"] in wanted:
+            found[row["frame_id"]] = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
+            if len(found) == len(wanted):
+                return [found[frame_id] for frame_id in frame_ids]
+    lacking = sorted(wanted - set(found))[0]
+    raise StippleError(
+        f"data/frames.parquet lacks frame {lacking!r} of data/train_data.pt; run `stipple stage dataset`"
+    )
+
+
+def read_curve(root: Path) -> list[tuple[int, float]]:
+    """Step and loss of the training curve."""
+    path = root / artifacts.CURVE
+    if not path.is_file():
+        raise StippleError(f"{path} is missing; run `stipple stage train` first, or `dvc pull`")
+    with path.open(newline="") as file:
+        return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]

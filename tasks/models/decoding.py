@@ -1,0 +1,43 @@
+"""Texts out of a language model, greedily: the same input always gives the same text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tasks import settings
+from tasks.errors import StippleError
+from tasks.models import hf
+
+
+@dataclass(frozen=True)
+class Written:
+    """A generated text, and whether the model ended it (or ran into `max_new_tokens`)."""
+
+    text: str
+    ended: bool
+
+
+def decode_greedily(model: Any, tokenizer: Any, checkpoint: settings.Generator) -> None:
+    """Replace the checkpoint's sampling defaults, so that the same input always gives the same text."""
+    stated = model.generation_config.eos_token_id
+    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id}
+    ends |= {tokenizer.get_vocab().get(marker) for marker in ("<|im_end|>", "<|endoftext|>")}
+    ends = sorted(ends - {None})
+    if not ends:
+        raise StippleError(
+            f"{checkpoint.model} names no token that ends a text; set eos_token in its tokenizer_config.json"
+        )
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    model.generation_config = hf.transformers().GenerationConfig(
+        do_sample=False, max_new_tokens=checkpoint.max_new_tokens, eos_token_id=ends, pad_token_id=pad
+    )
+
+
+def generate(model: Any, tokenizer: Any, inputs: Any, **more: Any) -> list[Written]:
+    tokens = model.generate(**inputs.to(model.device), **more)[:, inputs["input_ids"].shape[1] :].cpu()
+    ended = torch.isin(tokens, torch.tensor(model.generation_config.eos_token_id)).any(dim=1).tolist()
+    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [Written(" ".join(text.split()), end) for text, end in zip(texts, ended, strict=True)]

@@ -1,0 +1,103 @@
+"""Stage `train`: a velocity network learns `data/train_data.pt` by the recipe that params.yaml has for it.
+
+It begins with random weights, or as the promoted version that `models/start.json` names. A killed run, started again,
+goes on from its last checkpoint in `.stipple/checkpoints/` to the same bytes, also if it was killed between its end and
+DVC's record: what the last finished training left stays there as `*.done`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from safetensors.torch import save
+from tqdm.auto import tqdm
+
+from fm import training
+from tasks.clouds import artifacts, density, distributed, fitting, training_set
+from tasks.registry import warm_start
+from tasks.settings import Settings, Train
+from tasks.store import files
+from tasks.store.digests import digest_of
+
+VERSION = 2
+CHECKPOINTS = Path(".stipple/checkpoints")
+
+
+def run(settings: Settings, root: Path) -> dict[str, Any]:
+    """Train, and write the weights (safetensors), the card that `clouds.generation` needs to use them, and the curve.
+
+    With `processes` above 1 all of them train, each on an accelerator of its own where there are some, and one writes.
+    """
+    number = settings.params.train.processes
+    return _run(settings, root) if number == 1 else distributed.run(number, _run, settings, root)
+
+
+def _run(settings: Settings, root: Path) -> dict[str, Any]:
+    params, seed = settings.params.train, settings.params.seed
+    recipe = params.recipe(params.network)
+    data = training_set.load(root)
+    rows = training_set.rows_of(data, training_set.TRAIN)
+    begin = warm_start.load(root)
+    checkpoint_dir = root / CHECKPOINTS / run_digest(root, params, seed)
+    finished = checkpoint_dir.with_suffix(".done")
+    main = PartialState().is_main_process
+    with PartialState().main_process_first():
+        if finished.exists():
+            finished.rename(checkpoint_dir)
+    with tqdm(total=recipe.steps, desc="train", unit="step", disable=not main) as bar:
+        result = fitting.fit(
+            params.network,
+            recipe,
+            data,
+            rows,
+            seed=seed,
+            weights=begin.weights(root),
+            checkpoint_dir=checkpoint_dir,
+            on_step=fitting.shown_on(bar),
+        )
+    if main:
+        card = {
+            "network": fitting.network_config(params.network, data, seed),
+            "embedder": data["embedder"],
+            "num_points": data["num_points"],
+            "recipe": recipe.model_dump(),
+            "processes": params.processes,
+            "seed": seed,
+            "start": asdict(begin),
+            "trained_on": {
+                "frames": len(rows),
+                "clips": len({training_set.clip_of(data["frame_ids"][i]) for i in rows}),
+            },
+        }
+        files.write(root / artifacts.CURVE, fitting.curve(result.losses, recipe, seed))
+        files.write(root / artifacts.MODEL, save(result.network.state_dict()))
+        files.write(root / artifacts.CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+        for earlier in checkpoint_dir.parent.glob("*.done"):
+            shutil.rmtree(earlier)
+        checkpoint_dir.rename(finished)
+    parameters = sum(p.numel() for p in result.network.parameters())
+    return {"steps": recipe.steps, "resumed_at": result.resumed_at, "parameters": parameters, "frames": len(rows)}
+
+
+def run_digest(root: Path, train: Train, seed: int) -> str:
+    """What decides a training run: its data, network, recipe, number of processes, seed, start and code."""
+    with (root / artifacts.TRAIN_DATA).open("rb") as file:
+        data = hashlib.file_digest(file, "sha256").hexdigest()
+    here = [module.__file__ for module in (fitting, density, training_set, distributed, warm_start)]
+    modules = [__file__, *here, *sorted(Path(training.__file__).parent.glob("*.py"))]
+    return digest_of(
+        version=VERSION,
+        data=data,
+        network=train.network,
+        recipe=train.recipe(train.network).model_dump(),
+        processes=train.processes,
+        seed=seed,
+        start=asdict(warm_start.load(root)),
+        code=[Path(module).read_text(encoding="utf-8") for module in modules],
+    )[:16]
