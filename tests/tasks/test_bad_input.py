@@ -8,12 +8,12 @@ import zlib
 
 import numpy as np
 import pytest
-from tests.support.clips import refused, settings_with, sound, video
 from PIL import Image
 
 from tasks import frames, points
 from tasks.errors import StippleError
 from tasks.store import tables
+from tests.support.clips import refused, settings_with, sound, video
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.support.clips import moving_square, refused, settings_with, video
 from PIL import Image
 
 from tasks import frames
 from tasks.clips import media
 from tasks.errors import Refused
 from tasks.store import tables
+from tests.support.clips import moving_square, refused, settings_with, video
 
 
 def run(root, previous=lambda table: None, **params):

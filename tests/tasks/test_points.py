@@ -3,13 +3,13 @@ import io
 import numpy as np
 import pytest
 import torch
-from tests.support.clips import refused, settings_with, video
 from PIL import Image, ImageDraw
 
 from tasks import frames, points
 from tasks.clouds import density
 from tasks.errors import Refused
 from tasks.store import tables
+from tests.support.clips import refused, settings_with, video
 
 
 def png(array):
