@@ -26,7 +26,7 @@ demo-clips: .venv/ready
 	$(BIN)/python -m demo.clips
 
 demo-models: .venv/ready
-	$(BIN)/python -m demo.models
+	$(BIN)/python -m demo.checkpoints
 
 .venv/ready: requirements.txt pyproject.toml
 	python3 -m venv .venv

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from demo import render
-from demo.characters import CAST, EXPRESSIONS, HAIR_COLORS, SKINS, Pose
+from demo.faces import render
+from demo.faces.characters import CAST, EXPRESSIONS, HAIR_COLORS, SKINS, Pose
 from tasks import points
 from tasks.clouds import density
 

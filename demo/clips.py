@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from demo.characters import CAST, Character, Pose
-from demo.render import draw
+from demo.faces.characters import CAST, Character, Pose
+from demo.faces.render import draw
 
 HERE = Path(__file__).parent
 SIDE, FPS, CRF = 256, 24, 23

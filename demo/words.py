@@ -6,8 +6,8 @@ picture has one right caption.
 
 from collections.abc import Mapping
 
-from demo import characters
-from demo.characters import Character, Pose
+from demo.faces import characters
+from demo.faces.characters import Character, Pose
 
 Facts = Mapping[str, str]
 

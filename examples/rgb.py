@@ -46,7 +46,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
     frames = np.stack([square(frame) for frame in evaluate.read_pictures(root, data["frame_ids"])])
     lines = {row["frame_id"]: row["weights"]["bytes"] for row in tables.read(root / "data" / "points.parquet")}
     inked = (square(Image.open(io.BytesIO(lines[frame_id]))) for frame_id in data["frame_ids"])
-    maps = density.density(points.encode(cover(*pair)) for pair in zip(frames, inked, strict=True))
+    maps = density.from_maps(points.encode(cover(*pair)) for pair in zip(frames, inked, strict=True))
     embeddings, trained = data["embeddings"], training_set.rows_of(data, training_set.TRAIN)
 
     def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:

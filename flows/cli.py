@@ -32,7 +32,7 @@ def run(
         from tasks.project import dvc, forecast
 
         stages = forecast.stages()
-        print(*forecast.page(stages, forecast.work(chosen, ROOT, stages, dvc.previous)), sep="\n")
+        print(*forecast.page(stages, forecast.amounts(chosen, ROOT, stages, dvc.previous)), sep="\n")
         return
     children.end_with_parent()
     with lock.hold(ROOT, "stipple run"):
@@ -85,7 +85,7 @@ def status() -> None:
     chosen = settings.load(ROOT)
     print(*status.status(chosen, ROOT), sep="\n")
     stages = forecast.stages()
-    print(forecast.line(stages, forecast.work(chosen, ROOT, stages, dvc.previous)))
+    print(forecast.line(stages, forecast.amounts(chosen, ROOT, stages, dvc.previous)))
 
 
 @app.command()

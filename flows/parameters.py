@@ -20,11 +20,11 @@ from tasks.project import overrides, reproduction
 from tasks.settings import Params, Section
 
 ROOT = Path()
-UNCHANGED: Any = {}
+NO_OVERRIDES: Any = {}
 """The default of every flow: params.yaml as it is."""
 
 
-class Changes(Section):
+class Overrides(Section):
     model_config = ConfigDict(json_schema_extra=lambda schema: _describe(schema["properties"]))
 
     def apply(self) -> None:
@@ -55,18 +55,18 @@ def _named(model: type[Section], name: str) -> FieldInfo:
     return next(field for key, field in model.model_fields.items() if name in (key, field.alias))
 
 
-def _changes(title: str, *names: str) -> type[Changes]:
+def _overrides(title: str, *names: str) -> type[Overrides]:
     fields = {}
     for name in names:
         field = _field(name)
         said = Field(alias=name, title=name, description=field.description)
         fields[name.replace(".", "_")] = (Annotated[field.annotation, *field.metadata, said], None)
-    return create_model(title, __base__=Changes, **fields)
+    return create_model(title, __base__=Overrides, **fields)
 
 
 _DATA = ("profile", "input", "frames.every", "captions.prompt", "summaries.prompt", "dataset.held_out")
 _TRAINING = ("train.network", "train.recipes.film.steps")
 
-DatasetChanges = _changes("DatasetChanges", *_DATA)
-TrainingChanges = _changes("TrainingChanges", *_TRAINING)
-RetrainChanges = _changes("RetrainChanges", *_DATA, *_TRAINING, "retrain.start", "promote.margin")
+DatasetOverrides = _overrides("DatasetOverrides", *_DATA)
+TrainingOverrides = _overrides("TrainingOverrides", *_TRAINING)
+RetrainOverrides = _overrides("RetrainOverrides", *_DATA, *_TRAINING, "retrain.start", "promote.margin")

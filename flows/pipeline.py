@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows import runners
-from flows.parameters import UNCHANGED, DatasetChanges, TrainingChanges
+from flows.parameters import NO_OVERRIDES, DatasetOverrides, TrainingOverrides
 from flows.stages import ROOT, stage
 from tasks.errors import StippleError
 from tasks.pipeline import STAGES
@@ -41,18 +41,18 @@ def run_stages(trains: bool) -> None:
 
 
 @flow(task_runner=runners.task_runner())
-def dataset(changes: DatasetChanges = UNCHANGED) -> None:
+def dataset(overrides: DatasetOverrides = NO_OVERRIDES) -> None:
     """Clips in, training data out."""
     with project_lock():
-        changes.apply()
+        overrides.apply()
         run_stages(trains=False)
 
 
 @flow
-def training(changes: TrainingChanges = UNCHANGED) -> None:
+def training(overrides: TrainingOverrides = NO_OVERRIDES) -> None:
     """Train the model on the data set, measure it on held-out clips, and draw the prompts with it."""
     with project_lock():
-        changes.apply()
+        overrides.apply()
         run_stages(trains=True)
 
 

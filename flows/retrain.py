@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from flows.parameters import UNCHANGED, RetrainChanges
+from flows.parameters import NO_OVERRIDES, RetrainOverrides
 from flows.pipeline import dataset, project_lock, training
 from tasks import settings
 from tasks.errors import StippleError
@@ -21,13 +21,13 @@ ROOT = Path()
 
 
 @flow
-def retrain(changes: RetrainChanges = UNCHANGED) -> str:
+def retrain(overrides: RetrainOverrides = NO_OVERRIDES) -> str:
     """Build the data set; where it or the recipe is new, train a challenger and promote it if it is better.
 
     The champion changes in one last step. Whatever fails before leaves it as it was.
     """
     with project_lock():
-        changes.apply()
+        overrides.apply()
         rules = settings.load(ROOT)
         dataset()
         if reason := versions.nothing_new(rules, ROOT, reproduction.question("train")):
@@ -53,7 +53,7 @@ def judge(question: str) -> dict[str, Any]:
     """Challenger against champion on the same held-out clips; the winner is the champion from here on."""
     from tasks.registry import comparison
 
-    return comparison.run(settings.load(ROOT), ROOT, question)
+    return comparison.judge(settings.load(ROOT), ROOT, question)
 
 
 def report(line: str, page: str) -> str:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from tasks import settings
 from tasks.errors import Refused
 from tasks.models import checkpoints
 from tasks.models.captioner import load_captioner
 from tasks.models.decoding import Written
 from tasks.models.sentences import whole_sentences
+from tasks.settings import CaptionerCheckpoint, Settings
 from tasks.store import tables
 from tasks.store.fill import RowStage, fill, items_of_frames
 from tasks.store.rows import MapBatches, Previous, no_previous
@@ -31,7 +31,7 @@ log = logging.getLogger("stipple.captions")
 
 
 def run(
-    settings: settings.Settings,
+    settings: Settings,
     root: Path,
     *,
     previous: Previous = no_previous,
@@ -76,7 +76,7 @@ def run(
     return {**counts, "words_mean": mean, "cut": len(cut), "unfamiliar_sources": scope.unfamiliar}
 
 
-def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
+def items(settings: Settings, root: Path) -> Iterator[Row]:
     """A row per frame: where it stands in its table, and the key of its caption."""
     captioner = settings.profile.captioner
     return items_of_frames(
@@ -90,7 +90,7 @@ def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
     )
 
 
-def caption(encoded: list[bytes], *, checkpoint: settings.Captioner, prompt: str, root: Path) -> list[bytes | Refused]:
+def caption(encoded: list[bytes], *, checkpoint: CaptionerCheckpoint, prompt: str, root: Path) -> list[bytes | Refused]:
     """Describe each encoded picture; one result per picture, in order."""
     decoded = [_decode(picture) for picture in encoded]
     good = [picture for picture in decoded if isinstance(picture, Image.Image)]
@@ -109,8 +109,8 @@ def _whole(written: Written) -> bytes | Refused:
     return _value(" ".join(sentences), cut=True)
 
 
-def _value(caption: str, cut: bool) -> bytes:
-    row = {"caption": caption, "words": len(caption.split()), "cut": cut}
+def _value(text: str, cut: bool) -> bytes:
+    row = {"caption": text, "words": len(text.split()), "cut": cut}
     return json.dumps(row, ensure_ascii=False).encode()
 
 
@@ -142,7 +142,7 @@ class _Scope:
     The card's metadata may carry `scope: {knows, use_instead, palette_share}`. A source's first new frame is looked at.
     """
 
-    def __init__(self, checkpoint: settings.Captioner, root: Path) -> None:
+    def __init__(self, checkpoint: CaptionerCheckpoint, root: Path) -> None:
         self.known = checkpoints.card(checkpoint, root).get("scope")
         self.model = checkpoint.model
         self.seen: set[str] = set()

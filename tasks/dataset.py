@@ -69,7 +69,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
             "summaries": [summaries[frame_id] for frame_id in frame_ids],
             "split": split,
             "embedder": embedder.model_dump() | {"revision": checkpoints.locate(embedder, root).digest},
-            "density": density.density(maps),
+            "density": density.from_maps(maps),
         }
     )
     counts = {
@@ -97,11 +97,11 @@ def check_quarantine(root: Path, usable: int, most: float) -> None:
 
     frames = root / "data" / "frames.parquet"
     lost = {row["source"] for row in tables.read(quarantine("frames"), ["source"])}
-    files = lost | {row["source"] for row in tables.read(frames, ["source"], 4096)}
+    every = lost | {row["source"] for row in tables.read(frames, ["source"], 4096)}
     worst = max(map(quarantine, ROW_STAGES), key=tables.count)
     total = tables.count(frames)
     for bad, whole, what, table in (
-        (len(lost), len(files), "files", quarantine("frames")),
+        (len(lost), len(every), "files", quarantine("frames")),
         (total - usable, total, "frames", worst),
     ):
         if bad > most * whole:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tasks import settings
 from tasks.errors import Refused, StippleError
 from tasks.models import checkpoints
 from tasks.models.embedder import load_embedder
+from tasks.settings import Checkpoint, Settings
 from tasks.store import tables
 from tasks.store.digests import digest_of
 from tasks.store.fill import RowStage, fill
@@ -31,7 +31,7 @@ log = logging.getLogger("stipple.embeddings")
 
 
 def run(
-    settings: settings.Settings,
+    settings: Settings,
     root: Path,
     *,
     previous: Previous = no_previous,
@@ -69,14 +69,14 @@ def run(
     return {**counts, "cosine": cosines}
 
 
-def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
+def items(settings: Settings, root: Path) -> Iterator[Row]:
     """A row per summary, with the key of its embedding."""
     model = checkpoints.identity(settings.profile.embedder, root)
     for row in tables.read(root / "data" / "summaries.parquet", ["frame_id", "summary"]):
         yield row | {"row_key": digest_of(summary=row["summary"], stage="embeddings", version=VERSION, model=model)}
 
 
-def embed(summaries: list[str], *, checkpoint: settings.Checkpoint, root: Path) -> list[bytes | Refused]:
+def embed(summaries: list[str], *, checkpoint: Checkpoint, root: Path) -> list[bytes | Refused]:
     """Embed each summary; one little-endian float32[512] per summary, in order."""
     vectors = load_embedder(checkpoint, root)(summaries)
     if vectors.shape[1] != DIMENSIONS:

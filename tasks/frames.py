@@ -53,7 +53,7 @@ def run(
 ) -> dict[str, Any]:
     """Write the frames, and the quarantine of files, or of the damaged rest of files, that could not be decoded."""
     folder = root / settings.params.input
-    sources, ignored = look(settings, root)
+    sources, ignored = input_sources(settings, root)
     earlier = Earlier([root / TABLE, previous(str(TABLE))])
     decoded = _decode_all(earlier.new(sources), root / DECODED, settings.params.frames.model_dump(), map_batches)
 
@@ -69,17 +69,17 @@ def run(
                 refusals.append({"source": source.name, "reason": source.reason})
                 lost += 1
                 continue
-            whence = "reused" if source.key in earlier else "computed"
-            before = counts[whence]
-            for row in earlier.rows(source) if whence == "reused" else next(fresh)[1]:
+            origin = "reused" if source.key in earlier else "computed"
+            before = counts[origin]
+            for row in earlier.rows(source) if origin == "reused" else next(fresh)[1]:
                 if reason := row.pop("reason", None):
                     refusals.append({"source": source.name, "reason": reason})
                     continue
-                counts[whence] += 1
+                counts[origin] += 1
                 counts["near_duplicates"] += row["near_duplicates"]
                 yield row
-            used += counts[whence] > before
-            lost += counts[whence] == before
+            used += counts[origin] > before
+            lost += counts[origin] == before
         tables.write_quarantine(root, "frames", refusals)
         if not used:
             first = refusals[0]
@@ -93,7 +93,7 @@ def run(
     return {"rows": written, **counts, "quarantined": len(refusals)}
 
 
-def look(settings: Settings, root: Path) -> tuple[list[Source], int]:
+def input_sources(settings: Settings, root: Path) -> tuple[list[Source], int]:
     """The sources in the input folder with the row keys of their frames, and how many other files there are."""
     key_of = partial(digest_of, stage="frames", version=VERSION, **settings.params.frames.model_dump())
     return scan(root / settings.params.input, lambda digest: key_of(content=digest))
@@ -162,11 +162,11 @@ def _batches(sources: list[Source]) -> Iterator[list[Source]]:
 def decode(batch: tuple[str, list[Source]], params: dict[str, Any]) -> int:
     """Decode a batch of sources into the table it names: frames, and `reason` rows where a source breaks off."""
     part, sources = batch
-    tables.write(Path(part), DECODED_SCHEMA, abreast(decode_source(source, **params) for source in sources))
+    tables.write(Path(part), DECODED_SCHEMA, read_ahead(decode_source(source, **params) for source in sources))
     return len(sources)
 
 
-def abreast(streams: Iterable[Iterator[Row]]) -> Iterator[Row]:
+def read_ahead(streams: Iterable[Iterator[Row]]) -> Iterator[Row]:
     """The rows of all `streams`, one stream after the other, while threads walk the next ones `AHEAD` rows far."""
     streams = iter(streams)
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -193,14 +193,14 @@ def decode_source(
     last_hash = 0
     try:
         for picture in media.pictures(Path(source.path), every, max_side):
-            look = dhash(picture.image)
-            near = last is not None and (look ^ last_hash).bit_count() <= near_duplicate_distance
+            hashed = dhash(picture.image)
+            near = last is not None and (hashed ^ last_hash).bit_count() <= near_duplicate_distance
             if near and drop_near_duplicates:
                 last["near_duplicates"] += 1
                 continue
             if last is not None:
                 yield last
-            last, last_hash = _row(source, picture) | {"near_duplicates": int(near)}, look
+            last, last_hash = _row(source, picture) | {"near_duplicates": int(near)}, hashed
     except Refused as refused:
         if last is not None:
             yield last | {"row_key": None}

@@ -79,7 +79,7 @@ def place(pictures: list[tuple[str, bytes]], *, weighting: str, num_points: int,
         except Refused as refused:
             return refused
         generator = torch.Generator().manual_seed((int(digest[:15], 16) + seed) % 2**63)
-        points = density.draw(density.density([png]), torch.tensor([0]), num_points, generator)[0]
+        points = density.draw(density.from_maps([png]), torch.tensor([0]), num_points, generator)[0]
         return _pack(png, points.numpy())
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -145,20 +145,20 @@ class Checkpoint(Section):
     batch_size: Count
 
 
-class Generator(Checkpoint):
+class GeneratorCheckpoint(Checkpoint):
     quantization: Literal["nf4"] | None
     max_new_tokens: Count
 
 
-class Captioner(Generator):
+class CaptionerCheckpoint(GeneratorCheckpoint):
     image_side: Count
 
 
 class Profile(Section):
     """What profiles/<profile>.yaml holds."""
 
-    captioner: Captioner
-    summarizer: Generator
+    captioner: CaptionerCheckpoint
+    summarizer: GeneratorCheckpoint
     embedder: Checkpoint
 
 
@@ -171,10 +171,10 @@ class Settings(BaseModel):
 
 def load(root: Path = Path()) -> Settings:
     """Read and check `params.yaml` and the profile it names under `root`."""
-    return checked(text(root / PARAMS), root)
+    return checked(read_text(root / PARAMS), root)
 
 
-def text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """What a file of settings says."""
     try:
         return path.read_text()
@@ -191,7 +191,7 @@ def checked(params_yaml: str, root: Path) -> Settings:
         raise StippleError(
             f"params.yaml: profile is {params.profile!r}, but there is no {path}; known profiles: {known}"
         )
-    return Settings(params=params, profile=_parsed(text(path), path, Profile))
+    return Settings(params=params, profile=_parsed(read_text(path), path, Profile))
 
 
 def _parsed(text: str, path: Path, section: type[S]) -> S:

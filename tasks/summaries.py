@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks import settings
 from tasks.errors import Refused
 from tasks.models import checkpoints
 from tasks.models.decoding import Written
 from tasks.models.embedder import count_tokens, load_tokenizer
 from tasks.models.sentences import whole_sentences
 from tasks.models.summarizer import load_summarizer
+from tasks.settings import Checkpoint, GeneratorCheckpoint, Settings, Summaries
 from tasks.store import tables
 from tasks.store.digests import digest_of
 from tasks.store.fill import RowStage, fill
@@ -27,7 +27,7 @@ CLIP_TOKENS = 77  # CLIP reads 77 tokens, begin and end included; a summary has 
 
 
 def run(
-    settings: settings.Settings,
+    settings: Settings,
     root: Path,
     *,
     previous: Previous = no_previous,
@@ -63,7 +63,7 @@ def run(
     return {**counts, "clip_tokens_max": longest, "attempts": tried}
 
 
-def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
+def items(settings: Settings, root: Path) -> Iterator[Row]:
     """A row per caption, with the key of its summary."""
     summarizer = settings.profile.summarizer
     common = {
@@ -81,9 +81,9 @@ def items(settings: settings.Settings, root: Path) -> Iterator[Row]:
 def summarize(
     captions: list[str],
     *,
-    checkpoint: settings.Generator,
-    embedder: settings.Checkpoint,
-    params: settings.Summaries,
+    checkpoint: GeneratorCheckpoint,
+    embedder: Checkpoint,
+    params: Summaries,
     root: Path,
 ) -> list[bytes | Refused]:
     """Summarize each caption in fewer than `params.max_words` words and `CLIP_TOKENS` tokens, in order."""
@@ -133,7 +133,7 @@ def first_sentences(text: str, fits: Callable[[str], bool]) -> str:
     return next((beginning for beginning in beginnings if fits(beginning)), "")
 
 
-def _reason(answers: list[Written], params: settings.Summaries) -> str:
+def _reason(answers: list[Written], params: Summaries) -> str:
     if not any(answer.text for answer in answers):
         return "the summarizer had nothing to say about its caption"
     return (

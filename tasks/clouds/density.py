@@ -1,7 +1,7 @@
 """Fresh points of a frame, as many as one likes: a weight map is a density, and drawing from it is one binary search.
 
-A weight map is a small greyscale picture whose brightness says how likely a point is there. `density` lays the maps of
-many frames end to end; `draw` picks pixels by their share of the frame's brightness and a place inside each pixel.
+A weight map is a small greyscale picture whose brightness says how likely a point is there. `from_maps` lays those
+of many frames end to end; `draw` picks pixels by their share of the frame's brightness and a place inside each pixel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 EXTENT = 3.0  # the longer side of a picture spans [-EXTENT, EXTENT], x to the right, y down
 
 
-def density(maps: Iterable[bytes]) -> dict[str, Tensor]:
+def from_maps(maps: Iterable[bytes]) -> dict[str, Tensor]:
     """Greyscale PNGs, one per frame and at most 256 pixels a side, as flat tensors over all their non-black pixels P.
 
     `pixels` uint8 [P, 2] (column, row), `cumulative` int64 [P] (running sum of brightness over all frames),

@@ -211,8 +211,10 @@ def class_samples(network: nn.Module, toy: toys.Toy, classes: int, limit: float,
 def class_ways(network: nn.Module, classes: int, limit: float, seed: int) -> Figure:
     """Where noise goes under each class."""
     each = 500 // classes
-    ways = follow(network, each, seed, classes).trajectory.flatten(1, 2)
-    return show.trajectories(ways, count=500, limit=limit, side=6, labels=torch.arange(classes).repeat_interleave(each))
+    drawn = follow(network, each, seed, classes).trajectory.flatten(1, 2)
+    return show.trajectories(
+        drawn, count=500, limit=limit, side=6, labels=torch.arange(classes).repeat_interleave(each)
+    )
 
 
 def velocity(network: nn.Module, limit: float, seed: int) -> Figure:

@@ -17,7 +17,7 @@ ENCODED = 16  # pictures through the vision tower at a time; its activations, no
 class Captioner:
     """Pictures → texts, with a vision-language checkpoint (FastVLM)."""
 
-    def __init__(self, checkpoint: settings.Captioner, root: Path) -> None:
+    def __init__(self, checkpoint: settings.CaptionerCheckpoint, root: Path) -> None:
         library = hf.transformers()
         self.side = checkpoint.image_side
         self.processor = loading.pretrained(library.AutoProcessor, checkpoint, root)
@@ -52,7 +52,7 @@ class Captioner:
             return decoding.generate(self.model, self.tokenizer, inputs, mm_encoder_outputs={"image": output})
 
 
-def load_captioner(checkpoint: settings.Captioner, root: Path = Path()) -> Captioner:
+def load_captioner(checkpoint: settings.CaptionerCheckpoint, root: Path = Path()) -> Captioner:
     """The captioner of a profile, loaded once per process."""
     return loading.load(Captioner, checkpoint, root)
 

@@ -20,7 +20,7 @@ class Written:
     ended: bool
 
 
-def decode_greedily(model: Any, tokenizer: Any, checkpoint: settings.Generator) -> None:
+def decode_greedily(model: Any, tokenizer: Any, checkpoint: settings.GeneratorCheckpoint) -> None:
     """Replace the checkpoint's sampling defaults, so that the same input always gives the same text."""
     stated = model.generation_config.eos_token_id
     ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id}

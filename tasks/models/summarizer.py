@@ -14,7 +14,7 @@ from tasks.models import decoding, hf, loading
 class Summarizer:
     """Texts → texts, with a chat checkpoint (Qwen2.5)."""
 
-    def __init__(self, checkpoint: settings.Generator, root: Path) -> None:
+    def __init__(self, checkpoint: settings.GeneratorCheckpoint, root: Path) -> None:
         library = hf.transformers()
         self.tokenizer = loading.pretrained(library.AutoTokenizer, checkpoint, root)
         self.model = loading.model(library.AutoModelForCausalLM, checkpoint, root, ["lm_head"])
@@ -38,6 +38,6 @@ class Summarizer:
             return decoding.generate(self.model, self.tokenizer, inputs)
 
 
-def load_summarizer(checkpoint: settings.Generator, root: Path = Path()) -> Summarizer:
+def load_summarizer(checkpoint: settings.GeneratorCheckpoint, root: Path = Path()) -> Summarizer:
     """The summarizer of a profile, loaded once per process."""
     return loading.load(Summarizer, checkpoint, root)

@@ -61,7 +61,7 @@ def stages() -> list[Forecast]:
 
 
 @dataclass(frozen=True)
-class Work:
+class Amount:
     """What a stage would compute at most, and what it has: rows, or files where their rows are not decoded yet."""
 
     rows: int = 0
@@ -74,13 +74,13 @@ class Work:
         return " and ".join(filter(None, (rows, files)))
 
 
-def work(settings: Settings, root: Path, forecast: list[Forecast], previous: Previous) -> Iterator[Work | None]:
+def amounts(settings: Settings, root: Path, forecast: list[Forecast], previous: Previous) -> Iterator[Amount | None]:
     """How much each stage of `forecast` would compute; None for those that have no rows.
 
     For a stage whose input is computed anew this is an upper bound: each row is one of today's, or one of those that
     the stage before it computes.
     """
-    done: dict[str, Work] = {}
+    done: dict[str, Amount] = {}
     for found in forecast:
         name = found.stage
         rows_of = STAGES[name].rows_of if found.outcome is Outcome.COMPUTED else None
@@ -88,32 +88,34 @@ def work(settings: Settings, root: Path, forecast: list[Forecast], previous: Pre
             yield None
             continue
         done[name] = _frames(settings, root, previous) if rows_of == INPUT else _rows(name, settings, root, previous)
-        before = done.get(rows_of, Work())
-        done[name] = Work(done[name].rows + before.rows, done[name].files + before.files, done[name].known)
+        before = done.get(rows_of, Amount())
+        done[name] = Amount(done[name].rows + before.rows, done[name].files + before.files, done[name].known)
         yield done[name]
 
 
-def page(forecast: list[Forecast], found: Iterable[Work | None]) -> Iterator[str]:
+def page(forecast: list[Forecast], found: Iterable[Amount | None]) -> Iterator[str]:
     """The forecast as a table of text, one line a stage."""
     yield f"{'stage':12}{'would':40}{'known':>8}   compute"
-    for stage, work in zip(forecast, found, strict=True):
+    for stage, amount in zip(forecast, found, strict=True):
         would = f"run: follows from {', '.join(stage.after)}" if stage.after else _WOULD[stage.outcome]
-        amount = f"{work.known:8}   {_amount(stage, work)}" if work else ""
-        yield f"{stage.stage:12}{would:40}{amount}".rstrip()
+        said = f"{amount.known:8}   {_said(stage, amount)}" if amount else ""
+        yield f"{stage.stage:12}{would:40}{said}".rstrip()
 
 
-def line(forecast: list[Forecast], found: Iterable[Work | None]) -> str:
+def line(forecast: list[Forecast], found: Iterable[Amount | None]) -> str:
     """The forecast in one line."""
     pairs = list(zip(forecast, found, strict=True))
-    runs = [s.stage + (f" ({_amount(s, work)})" if work else "") for s, work in pairs if s.outcome is Outcome.COMPUTED]
+    runs = [
+        s.stage + (f" ({_said(s, amount)})" if amount else "") for s, amount in pairs if s.outcome is Outcome.COMPUTED
+    ]
     back = [s.stage for s in forecast if s.outcome is Outcome.RESTORED]
     parts = (("compute", runs), ("take from DVC's cache", back))
     said = "; ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
     return f"The next run would {said or 'do nothing'}."
 
 
-def _amount(stage: Forecast, work: Work) -> str:
-    return f"{'at most ' if stage.after else ''}{work}"
+def _said(stage: Forecast, amount: Amount) -> str:
+    return f"{'at most ' if stage.after else ''}{amount}"
 
 
 _WOULD = {Outcome.UNCHANGED: "do nothing", Outcome.RESTORED: "come back from DVC's cache", Outcome.COMPUTED: "run"}
@@ -126,16 +128,16 @@ def wanted(stage: str, settings: Settings, root: Path) -> Iterator[str]:
             yield item["row_key"]
 
 
-def _frames(settings: Settings, root: Path, previous: Previous) -> Work:
+def _frames(settings: Settings, root: Path, previous: Previous) -> Amount:
     from tasks import frames
 
-    sources, _ = frames.look(settings, root)
+    sources, _ = frames.input_sources(settings, root)
     usable = sum(source.reason is None for source in sources)
     new = len(frames.Earlier([root / frames.TABLE, previous(str(frames.TABLE))]).new(sources))
-    return Work(files=new, known=usable - new)
+    return Amount(files=new, known=usable - new)
 
 
-def _rows(stage: str, settings: Settings, root: Path, previous: Previous) -> Work:
+def _rows(stage: str, settings: Settings, root: Path, previous: Previous) -> Amount:
     total, lacking = 0, set()
     for keys in chunks(wanted(stage, settings, root), LOOKUP):
         total += len(keys)
@@ -145,7 +147,7 @@ def _rows(stage: str, settings: Settings, root: Path, previous: Previous) -> Wor
         for _, table in fill.tables_of(stage, root, previous):
             for keys in tables.keys(table):
                 lacking.difference_update(keys)
-    return Work(rows=len(lacking), known=total - len(lacking))
+    return Amount(rows=len(lacking), known=total - len(lacking))
 
 
 def _stored(path: Path, keys: set[str]) -> set[str]:

@@ -22,7 +22,7 @@ def write(root: Path, values: Mapping[str, Any]) -> None:
     They are checked first, together with what else it holds. If anything is wrong, nothing is written.
     """
     path = root / settings.PARAMS
-    text = before = settings.text(path)
+    text = before = settings.read_text(path)
     settings.checked(text, root)
     for name, new in values.items():
         text = _with(text, name, new)

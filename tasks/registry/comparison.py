@@ -29,7 +29,7 @@ MEAN_CLOUD = "mean cloud"
 """Stands in for the champion while there is none: points of all training frames, whatever the text."""
 
 
-def run(settings: Settings, root: Path, question: str) -> dict[str, Any]:
+def judge(settings: Settings, root: Path, question: str) -> dict[str, Any]:
     """Judge the model in `data/` and promote it if the gate opens; the report of both, `version` None if refused."""
     against = versions.load(root).champion
     content = {name: (root / "data" / name).read_bytes() for name in (versions.MODEL, versions.CARD)}

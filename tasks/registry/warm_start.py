@@ -24,7 +24,7 @@ FILE = Path("models/start.json")
 
 
 @dataclass(frozen=True)
-class Start:
+class WarmStart:
     """A promoted version and the sha256 of its weights; both None for random weights."""
 
     version: str | None = None
@@ -39,13 +39,13 @@ class Start:
         return load_file(root / versions.read(root, self.version) / versions.MODEL)
 
 
-def load(root: Path) -> Start:
+def load(root: Path) -> WarmStart:
     """What `models/start.json` says; random weights if it is not there."""
     path = root / FILE
     try:
-        return Start(**json.loads(path.read_text()))
+        return WarmStart(**json.loads(path.read_text()))
     except FileNotFoundError:
-        return Start()
+        return WarmStart()
     except (OSError, ValueError, TypeError) as error:
         raise StippleError(f"{path} cannot be read ({error!r}); restore it with git") from None
 
@@ -62,7 +62,7 @@ def choose(settings: Settings, root: Path) -> str:
         else:
             version, said = champion, f"as {champion}"
     sha256 = versions.load(root).judgement(version).sha256[versions.MODEL] if version else None
-    if load(root) != (chosen := Start(version, sha256)):
+    if load(root) != (chosen := WarmStart(version, sha256)):
         files.write(root / FILE, json.dumps(asdict(chosen), indent=2) + "\n")
     return said
 

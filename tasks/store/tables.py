@@ -75,9 +75,9 @@ def unknown(path: Path, known: Callable[[list[str]], Container[str]]) -> Iterato
     with _open(path) as table:
         groups = table.num_row_groups
     for group in range(groups):
-        keys = [row["row_key"] for row in read(path, ["row_key"], GROUP_ROWS, [group]) if row["row_key"] is not None]
-        found = known(keys)
-        if lacking := {key for key in keys if key not in found}:
+        here = [row["row_key"] for row in read(path, ["row_key"], GROUP_ROWS, [group]) if row["row_key"] is not None]
+        found = known(here)
+        if lacking := {key for key in here if key not in found}:
             yield from (row for row in read(path, groups=[group]) if row["row_key"] in lacking)
 
 

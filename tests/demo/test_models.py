@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demo import scores
+from demo.checkpoints import scores
 from tasks import settings
 from tasks.models import checkpoints
 from tasks.models.captioner import load_captioner
@@ -11,7 +11,7 @@ from tasks.models.embedder import load_embedder
 from tasks.models.summarizer import load_summarizer
 from tests.support import ROOT
 
-CLIPS = 8  # of the demo's; all take a minute, `python -m demo.scores`
+CLIPS = 8  # of the demo's; all take a minute, `python -m demo.checkpoints.scores`
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demo.characters import (
+from demo.clips import HERE, MOVEMENTS, script, truth, write_clip
+from demo.faces.characters import (
     CAST,
     EXPRESSIONS,
     HAIR_COLORS,
@@ -22,9 +23,8 @@ from demo.characters import (
     random_character,
     random_pose,
 )
-from demo.clips import HERE, MOVEMENTS, script, truth, write_clip
-from demo.features import MOUTH
-from demo.render import BACKGROUND, draw
+from demo.faces.features import MOUTH
+from demo.faces.render import BACKGROUND, draw
 
 TURNS = {"front": (0, 0), "left": (-0.8, 0), "right": (0.8, 0), "up": (0, 0.8), "down": (0, -0.8)}
 number = st.floats(-1, 1, allow_nan=False)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from demo import words
-from demo.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose, random_character, random_pose
+from demo.faces.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose, random_character, random_pose
 from demo.phrasings import phrase, read
 
 

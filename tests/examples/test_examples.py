@@ -41,7 +41,7 @@ def test_portraits_in_colour(tiny, trained, tmp_path, capsys):
 def test_points_lie_on_what_is_not_background_and_have_its_colour():
     frame = np.full((points.SIDE, points.SIDE, 3), 255, dtype=np.uint8)
     frame[128:, :128], frame[128:, 128:] = (200, 0, 0), (0, 0, 200)
-    maps = density.density([points.encode(rgb.cover(frame, np.zeros(frame.shape[:2])))])
+    maps = density.from_maps([points.encode(rgb.cover(frame, np.zeros(frame.shape[:2])))])
     cloud = rgb.sample(frame[None], maps, torch.tensor([0]), 200)[0]
     assert (cloud[:, 1] >= 0).all()
     assert torch.equal(rgb.colors(cloud)[:, 0] > 100, cloud[:, 0] < 0)

@@ -115,8 +115,8 @@ def test_a_deployment_run_completes_and_dvc_has_nothing_to_do(
 def test_a_run_with_other_settings_writes_them_where_dvc_reads_them(
     served: psutil.Popen, command: Command, project: Path
 ) -> None:
-    def asked(changes: str, *more: str) -> subprocess.CompletedProcess:
-        return command("prefect", "deployment", "run", "dataset/dataset", "--param", f"changes={changes}", *more)
+    def asked(overrides: str, *more: str) -> subprocess.CompletedProcess:
+        return command("prefect", "deployment", "run", "dataset/dataset", "--param", f"overrides={overrides}", *more)
 
     before = yaml.safe_load((project / "params.yaml").read_text())
     for wrong, says in (

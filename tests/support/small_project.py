@@ -97,7 +97,7 @@ def _row(clip: str, index: int) -> dict:
         "summary": f"A {clip.partition('.')[0]}, moved {index} times.",
         "embedding": (embedding / np.linalg.norm(embedding)).astype(np.float32),
     }
-    maps = density.density([png.getvalue()])
+    maps = density.from_maps([png.getvalue()])
     generator = torch.Generator().manual_seed(CLIPS.index(clip) * 10 + index)
     columns["points"] = density.draw(maps, torch.tensor([0]), POINTS, generator)[0].numpy()
     return columns

@@ -12,7 +12,7 @@ from tokenizers import ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
 from tasks.models.hf import transformers
-from tasks.settings import Captioner, Checkpoint, Generator, Profile
+from tasks.settings import CaptionerCheckpoint, Checkpoint, GeneratorCheckpoint, Profile
 
 hf = transformers()
 
@@ -52,8 +52,8 @@ def profile() -> Profile:
     common = {"revision": None, "dtype": "float32"}
     generator = common | {"quantization": None, "batch_size": 4}
     return Profile(
-        captioner=Captioner(model="captioner", **generator, image_side=SIDE, max_new_tokens=60),
-        summarizer=Generator(model="summarizer", **generator, max_new_tokens=80),
+        captioner=CaptionerCheckpoint(model="captioner", **generator, image_side=SIDE, max_new_tokens=60),
+        summarizer=GeneratorCheckpoint(model="summarizer", **generator, max_new_tokens=80),
         embedder=Checkpoint(model="embedder", **common, batch_size=4),
     )
 

@@ -108,7 +108,7 @@ def test_points_lie_in_the_square_and_keep_the_aspect_ratio():
     wide[:, :40] = 255  # the left quarter
     tall = np.zeros((160, 80), np.uint8)
     tall[:16] = 255  # the top tenth
-    maps = density.density([png(wide), png(tall)])
+    maps = density.from_maps([png(wide), png(tall)])
     cloud = density.draw(maps, torch.tensor([0, 1]), 5000, torch.Generator().manual_seed(0))
     assert cloud.shape == (2, 5000, 2) and cloud.dtype == torch.float32
     low, high = cloud.amin(1), cloud.amax(1)
@@ -118,7 +118,7 @@ def test_points_lie_in_the_square_and_keep_the_aspect_ratio():
 
 def test_points_fall_as_often_as_a_pixel_is_bright():
     weights = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
-    maps = density.density([png(255 - weights), png(weights), png(255 - weights)])
+    maps = density.from_maps([png(255 - weights), png(weights), png(255 - weights)])
     n = 200_000
     cloud = density.draw(maps, torch.tensor([1]), n, torch.Generator().manual_seed(0))[0].numpy()
     columns, rows = np.floor((cloud + 3) / 6 * 8).astype(int).T
@@ -129,7 +129,7 @@ def test_points_fall_as_often_as_a_pixel_is_bright():
 
 
 def test_fresh_points_are_fresh_and_repeatable():
-    maps = density.density(
+    maps = density.from_maps(
         [png((np.random.default_rng(i).random((256, 256)) < 0.05).view(np.uint8)) for i in range(50)]
     )
     index = torch.arange(16)

@@ -98,8 +98,8 @@ def checkpoints(module: Any) -> None:
     )
 
 
-def contest(module: Any) -> None:
-    around(module, "run", lambda *_: note("judge", stage="judge"))
+def comparison(module: Any) -> None:
+    around(module, "judge", lambda *_: note("judge", stage="judge"))
 
 
 def registry(module: Any) -> None:
@@ -121,7 +121,7 @@ WATCHED = {
     "tasks.frames": frames,
     "tasks.store.rows": rows,
     "tasks.store.files": files,
-    "tasks.registry.comparison": contest,
+    "tasks.registry.comparison": comparison,
     "tasks.registry.versions": registry,
     "fm.training": training,
     "fm.checkpoints": checkpoints,

@@ -49,7 +49,7 @@ def project(tiny_models, tmp_path, params):
 
 def work(project, stages=RUNS):
     root, chosen = project
-    return list(forecast.work(chosen, root, stages, no_previous))
+    return list(forecast.amounts(chosen, root, stages, no_previous))
 
 
 def test_what_is_forecast_is_what_is_computed(project):
@@ -74,7 +74,7 @@ def test_rows_of_a_lost_store_are_known_from_the_tables(project):
 def test_new_files_count_as_files_until_they_are_decoded(tmp_path):
     clips.video(tmp_path / "clips" / "a.mp4", 7)
     found = [Forecast("frames", Outcome.COMPUTED), Forecast("points", Outcome.COMPUTED, ("frames",))]
-    amounts = list(forecast.work(clips.settings_with(), tmp_path, found, no_previous))
+    amounts = list(forecast.amounts(clips.settings_with(), tmp_path, found, no_previous))
     assert [str(amount) for amount in amounts] == ["the frames of 1 file"] * 2
 
 

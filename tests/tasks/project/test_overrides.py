@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.parameters import DatasetChanges, RetrainChanges, TrainingChanges
+from flows.parameters import DatasetOverrides, RetrainOverrides, TrainingOverrides
 from tasks import settings
 from tasks.errors import StippleError
 from tasks.project import overrides, reproduction
@@ -77,7 +77,7 @@ def test_a_broken_file_is_not_made_whole_by_a_change(root: Path) -> None:
         overrides.write(root, {"input": "my clips: #1"})
 
 
-@pytest.mark.parametrize("kind", [DatasetChanges, TrainingChanges, RetrainChanges])
+@pytest.mark.parametrize("kind", [DatasetOverrides, TrainingOverrides, RetrainOverrides])
 def test_the_form_shows_types_and_bounds_of_params_yaml_and_no_value_that_could_grow_old(kind: type) -> None:
     schema = kind.model_json_schema()
     assert "required" not in schema and schema["additionalProperties"] is False

@@ -61,7 +61,7 @@ def root(project, tmp_path) -> Path:
 def run(root: Path, settings, model: str, question: str | None = None) -> dict:
     for name in (versions.MODEL, versions.CARD):
         shutil.copy(root / model / name, root / "data" / name)
-    return comparison.run(settings, root, question or model)
+    return comparison.judge(settings, root, question or model)
 
 
 def published(root: Path) -> dict[str, bytes]:
@@ -73,9 +73,7 @@ def test_the_first_model_is_promoted_if_it_beats_the_mean_cloud(root, settings):
     assert report["version"] == "v1" and report["against"] == comparison.MEAN_CLOUD
     assert report["scores"]["chamfer"]["challenger"] < report["scores"]["chamfer"][comparison.MEAN_CLOUD]
     assert (root / versions.champion(root)).read_bytes() == (root / "knowing" / versions.MODEL).read_bytes()
-    way = generation.path_of(
-        "a circle", root, steps=2, guidance=1.0, seed=0, points=40, model=versions.champion(root)
-    )
+    way = generation.path_of("a circle", root, steps=2, guidance=1.0, seed=0, points=40, model=versions.champion(root))
     assert way.shape == (3, 40, 2)
 
 

@@ -67,7 +67,7 @@ def test_scratch_is_the_default_and_the_way_back(root):
     warm_start.choose(settings(), root)
     assert warm_start.load(root).version == "v1"
     assert warm_start.choose(settings("scratch"), root) == "with random weights"
-    assert warm_start.load(root) == warm_start.Start() == warm_start.load(world.ROOT)
+    assert warm_start.load(root) == warm_start.WarmStart() == warm_start.load(world.ROOT)
 
 
 def test_what_does_not_fit_is_no_start(root):
@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_no_start(root):
     assert "v3 is another kind of network or reads with another embedder" in warm_start.choose(settings(), root)
     (root / versions.POINTER).unlink()
     assert "no champion yet" in warm_start.choose(settings(), root)
-    assert warm_start.load(root) == warm_start.Start()
+    assert warm_start.load(root) == warm_start.WarmStart()
 
 
 def test_a_version_of_another_registry_is_an_error_with_a_remedy(root):

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from demo.canvas import SUPERSAMPLING, Canvas, Color, View, mix
-from demo.characters import Character, Pose
-from demo.expressions import Face, face_of
-from demo.features import Features
-from demo.hair import Hair, cap
-from demo.head import jaw_of, mesh, shell, with_jaw_dropped
+from demo.faces.canvas import SUPERSAMPLING, Canvas, Color, View, mix
+from demo.faces.characters import Character, Pose
+from demo.faces.expressions import Face, face_of
+from demo.faces.features import Features
+from demo.faces.hair import Hair, cap
+from demo.faces.head import jaw_of, mesh, shell, with_jaw_dropped
 
 BACKGROUND = (233, 237, 243)
 SKIN: dict[str, Color] = {

@@ -9,10 +9,10 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from demo.canvas import Canvas, Color, View, ball, mix
-from demo.characters import Character
-from demo.haircuts import BEANIE, STYLES, THETA, balls, body, hairline, strands
-from demo.head import DEPTH, WIDTH, shell
+from demo.faces.canvas import Canvas, Color, View, ball, mix
+from demo.faces.characters import Character
+from demo.faces.haircuts import BEANIE, STYLES, THETA, balls, body, hairline, strands
+from demo.faces.head import DEPTH, WIDTH, shell
 
 FACING = np.array((1 / WIDTH**2, 0.15, 1 / DEPTH**2))  # turns a point of a shell into (about) its normal
 

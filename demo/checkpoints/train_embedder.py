@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from demo import words
-from demo.learning import clip_tokenizer, fit, random_facts
+from demo.checkpoints.learning import clip_tokenizer, fit, random_facts
 from demo.phrasings import phrase
 from demo.words import VALUES, Facts
 from tasks.models.hf import transformers

@@ -1,4 +1,4 @@
-"""How good the demo checkpoints are on the demo clips, which they never saw: `python -m demo.scores`.
+"""How good the demo checkpoints are on the demo clips, which they never saw: `python -m demo.checkpoints.scores`.
 
 The pipeline's own code makes captions, summaries and embeddings; the renderer's script says what is true. A frame
 counts for orientation, or for expression, only if it shows one clearly.
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from demo.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose
+from demo.faces.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose
 from demo.phrasings import read
 from demo.words import facts, summary
 from tasks import captions, settings, summaries

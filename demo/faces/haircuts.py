@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from demo.head import mesh, shell
+from demo.faces.head import mesh, shell
 
 THETA = np.radians(np.linspace(-180, 180, 181))
 

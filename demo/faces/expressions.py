@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from demo.characters import EXPRESSIONS, Pose
+from demo.faces.characters import EXPRESSIONS, Pose
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from demo import words
-from demo.characters import random_character, random_pose
+from demo.faces.characters import random_character, random_pose
 from tasks.models.hf import transformers
 
 hf = transformers()

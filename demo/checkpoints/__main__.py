@@ -1,6 +1,6 @@
 """`make demo-models`: train the demo's three checkpoints, pin them in the demo profile, score them, write their cards.
 
-`python -m demo.models summarizer` makes only that one again.
+`python -m demo.checkpoints summarizer` makes only that one again.
 """
 
 import re
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from safetensors.torch import load_file
 
-from demo import scores, train_captioner, train_embedder, train_summarizer
+from demo.checkpoints import scores, train_captioner, train_embedder, train_summarizer
 from tasks import settings
 from tasks.models import checkpoints
 
@@ -42,8 +42,8 @@ PARTS = {
         "A FastVLM (`FastVlmForConditionalGeneration`: a FastViT vision tower, a projector, a Qwen2 language model) "
         "that describes a rendered face in 200 to 280 words: orientation first, then expression, then hair, skin, "
         "glasses, clothes. It knows one prompt, the one in `params.yaml`.",
-        "9,000 faces that `demo/render.py` drew of random characters and poses; the eight characters of the demo clips "
-        "are not among them. First the vision tower learned to tell 15 facts of a picture, with linear heads that were "
+        "9,000 faces that `demo/faces/render.py` drew of random characters and poses; the eight characters of the demo "
+        "clips are not among them. First the vision tower learned to tell 15 facts of a picture, with linear heads that were "
         "thrown away; then projector and language model learned to write what `demo/words.py` says of the facts.",
         (
             "captions name the orientation",
@@ -75,7 +75,8 @@ PARTS = {
         "A CLIP text tower (`CLIPTextModelWithProjection`, 512 dimensions, 77 positions) that puts texts about one "
         "face close together. What a text leaves open is taken from one usual face, so a terse prompt means it.",
         "Summaries and free phrasings of random facts (`demo/words.py`, `demo/phrasings.py`), each sent to the place "
-        "that `demo/train_embedder.py` gives its face. No picture took part: it knows nothing of CLIP's images.",
+        "that `demo/checkpoints/train_embedder.py` gives its face. No picture took part: it knows nothing of CLIP's "
+        "images.",
         (
             "embeddings: the nearest agrees on both",
             "embeddings: the nearest of another clip agrees",
@@ -109,7 +110,8 @@ there so that the whole pipeline runs on a fresh machine without a download, by 
 
 ## Scores
 
-On {frames} frames of the demo clips, whose characters were in no training picture (`python -m demo.scores`):
+On {frames} frames of the demo clips, whose characters were in no training picture
+(`python -m demo.checkpoints.scores`):
 
 | | |
 |---|---|

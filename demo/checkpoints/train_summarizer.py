@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from demo import words
-from demo.learning import batch_of, conversation, fit, language_model, qwen_tokenizer, random_facts
+from demo.checkpoints.learning import batch_of, conversation, fit, language_model, qwen_tokenizer, random_facts
 from tasks import settings
 from tasks.models.hf import transformers
 

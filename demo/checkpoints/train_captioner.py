@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from demo import render, words
-from demo.characters import random_character, random_pose
-from demo.learning import batch_of, conversation, fit, language_model, qwen_tokenizer
+from demo import words
+from demo.checkpoints.learning import batch_of, conversation, fit, language_model, qwen_tokenizer
+from demo.faces import render
+from demo.faces.characters import random_character, random_pose
 from demo.words import VALUES, Facts
 from tasks import settings
 from tasks.models.hf import transformers

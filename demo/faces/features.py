@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from demo.canvas import Canvas, Color, View, mix
-from demo.characters import Character
-from demo.expressions import Face
-from demo.head import on_face
+from demo.faces.canvas import Canvas, Color, View, mix
+from demo.faces.characters import Character
+from demo.faces.expressions import Face
+from demo.faces.head import on_face
 
 EYE_X, EYE_Y, EYE_HALF, EYE_HIGH = 0.335, -0.1, 0.185, 0.175
 MOUTH_Y = 0.52

@@ -1,0 +1,1 @@
+"""The embedded checkpoints: how they are trained, and how good they are."""

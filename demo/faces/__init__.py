@@ -1,0 +1,1 @@
+"""Heads, drawn from a character and a pose."""

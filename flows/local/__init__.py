@@ -1,0 +1,1 @@
+"""Everything on this machine: a server, its worker, and processes that end together."""

@@ -1,0 +1,1 @@
+"""The input files, and the pictures in them."""

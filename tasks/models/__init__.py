@@ -1,0 +1,1 @@
+"""Hugging Face checkpoints: a captioner, a summarizer, an embedder."""

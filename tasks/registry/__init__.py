@@ -1,0 +1,1 @@
+"""The promoted models, and what a challenger must show to become one."""
