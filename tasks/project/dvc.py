@@ -19,7 +19,7 @@ from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
 from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
-from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, RWLockFileCorruptedError, rwlock
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile.hash_info import HashInfo
@@ -134,7 +134,7 @@ def versions() -> dict[str, list[Path]]:
     with open_repo() as repo:
         digests = [(out.def_path, out.hash_info.value) for out in repo.index.outs if out.hash_info]
         for entry in _run_cache(repo):
-            for file in entry.iterdir():
+            for file in set(entry.iterdir()) - set(entry.glob("*.tmp")):  # DVC deletes drafts that it reads
                 content = repo.stage_cache._load_cache(entry.name, file.name)
                 digests += [(out["path"], out["md5"]) for out in (content or {}).get("outs", []) if "md5" in out]
         for name, digest in digests:
@@ -173,11 +173,13 @@ def write_locked(repo: Repo, path: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def unless_busy() -> Iterator[None]:
-    """One line where `dvc repro` is at work."""
+    """One line where `dvc repro` is at work, or where its note of who works on what is damaged."""
     try:
         yield
     except LockError:
         raise StippleError("`dvc repro` is at work here; try again when it has ended") from None
+    except RWLockFileCorruptedError:
+        raise StippleError(".dvc/tmp/rwlock is damaged; `stipple run` sets it aside and goes on without it") from None
 
 
 @contextmanager
