@@ -47,6 +47,11 @@ def scan(folder: Path, key_of: Callable[[str], str]) -> tuple[list[Source], int]
     return sorted([*sources.values(), *twins], key=lambda source: source.name), ignored
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """Name and sha256 of each media file under `folder` that can be read."""
+    return {source.name: source.key for source in scan(folder, key_of=str)[0] if source.key}
+
+
 def _files(folder: Path) -> Iterator[Path]:
     walked = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):

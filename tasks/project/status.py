@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.clips import sources
 from tasks.registry import versions
 from tasks.settings import Settings
 from tasks.store import tables
@@ -37,7 +38,7 @@ def status(settings: Settings, root: Path) -> Iterator[str]:
         yield NO_CHAMPION
     else:
         known = versions.clips(root, champion)
-        today = {digest: name for name, digest in versions.input_files(settings, root).items()}
+        today = {digest: name for name, digest in sources.digests(root / settings.params.input).items()}
         then = {clip["sha256"]: name for name, clip in known.items()}
         uses = [clip["use"] for clip in known.values()]
         yield f"Champion: {champion}, trained on {uses.count('train')} clips, tested on {uses.count('held_out')}."

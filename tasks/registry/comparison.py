@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fm import metrics
+from tasks.clips import sources
 from tasks.clouds import artifacts, density, generation, scoring, training_set
 from tasks.errors import StippleError
 from tasks.registry import gate, versions, warm_start
@@ -116,7 +117,7 @@ def unseen(data: dict[str, Any], clips: dict[str, Any], seen: set[str], most: in
 def clips_of(settings: Settings, root: Path, data: dict[str, Any]) -> dict[str, dict[str, str]]:
     """The input files of today: name → `sha256`, and what its frames are for (train, held_out, or none)."""
     use = {training_set.clip_of(name): side for name, side in zip(data["frame_ids"], data["split"], strict=True)}
-    found = versions.input_files(settings, root)
+    found = sources.digests(root / settings.params.input)
     if lacking := sorted(use.keys() - found.keys()):
         raise StippleError(f"{lacking[0]} left the input folder while its frames were in use; run again")
     return {name: {"sha256": digest, "use": use.get(name, "none")} for name, digest in found.items()}

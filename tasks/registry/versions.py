@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.clips import sources
 from tasks.errors import StippleError
 from tasks.settings import Settings
 from tasks.store import files
@@ -179,12 +178,6 @@ def seen(root: Path, version: str | None) -> set[str]:
         return set()
     own = {clip["sha256"] for clip in clips(root, version).values() if clip["use"] == "train"}
     return own | seen(root, card(root, version)["start"]["version"])
-
-
-def input_files(settings: Settings, root: Path) -> dict[str, str]:
-    """Name and sha256 of each file in the input folder that can be read."""
-    found, _ = sources.scan(root / settings.params.input, key_of=str)
-    return {source.name: source.key for source in found if source.key}
 
 
 def _unmoved(root: Path, judged: Judgement) -> Registry:

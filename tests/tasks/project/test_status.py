@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tasks.clips import sources
 from tasks.project import status
 from tasks.registry import versions
 from tasks.registry.versions import Judgement
@@ -29,7 +30,7 @@ def root(tmp_path):
     for name, content in (("new name.mp4", "a"), ("changed.mp4", "b2"), ("new.mp4", "d")):
         (tmp_path / "clips" / name).write_text(content)
     publish(tmp_path, None, 0.5, {})
-    sha256 = versions.input_files(settings(), tmp_path)
+    sha256 = sources.digests(tmp_path / settings().params.input)
     clips = {
         "old name.mp4": {"sha256": sha256["new name.mp4"], "use": "train"},
         "changed.mp4": {"sha256": "of b", "use": "train"},
