@@ -24,12 +24,10 @@ def _one_line(log: logging.LogRecord) -> bool:
     return True
 
 
-for source in ("flow_runs", "task_runs", "engine"):
-    logging.getLogger(f"prefect.{source}").addFilter(_one_line)
-
-
 def project_lock() -> AbstractContextManager[None]:
     """The project's lock for the flow run this is called in. Nobody sits beside it, so it waits for its turn."""
+    for source in ("flow_runs", "task_runs", "engine"):
+        logging.getLogger(f"prefect.{source}").addFilter(_one_line)
     return lock.hold(ROOT, f"flow run {flow_run.name}", on_wait=get_run_logger().info)
 
 
