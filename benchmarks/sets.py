@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import fm
-from fm import metrics, sets, training
+from fm import metrics, set_metrics, training
 from tasks import dataset, density, evaluation, files, plots
 
 ROOT = Path(__file__).parent.parent
@@ -42,11 +42,11 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
 def compared(generated: Tensor, reference: Tensor) -> dict[str, float]:
     across = distances(generated, reference)
     return {
-        "1-NNA": sets.nearest_neighbour_accuracy(
+        "1-NNA": set_metrics.nearest_neighbour_accuracy(
             distances(generated, generated), across, distances(reference, reference)
         ),
-        "COV": sets.coverage(across),
-        "MMD": sets.minimum_matching_distance(across),
+        "COV": set_metrics.coverage(across),
+        "MMD": set_metrics.minimum_matching_distance(across),
     }
 
 

@@ -15,7 +15,7 @@ from fm.training import NotFinite, Progress, TrainConfig, TrainResult, train
 
 MODULES = (
     "autoencoder", "conversions", "couplings", "distillation", "guidance", "likelihood", "metrics", "networks", "paths",
-    "plots", "sets", "solvers", "times", "toys", "training", "trajectories",
+    "plots", "set_metrics", "solvers", "times", "toys", "training", "trajectories",
 )  # fmt: skip
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fm.checks import require
+from fm._checks import require
 from fm.runge_kutta import Solution, Velocity
 
 # Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comp. Appl. Math. 6 (1980), table 2.

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fm.checks import cloud as check_cloud
-from fm.checks import require
-from fm.pointwise import Film, matrices, with_waves
+from fm._checks import cloud as check_cloud
+from fm._checks import require
+from fm._pointwise import Film, matrices, with_waves
 
 
 class Encoder(nn.Module):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fm.checks import one_of, require, same_shape, times
+from fm._checks import one_of, require, same_shape, times
 from fm.paths import Path
 
 KINDS = ("velocity", "data", "noise", "score")

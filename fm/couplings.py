@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fm.assignment import assign
-from fm.checks import finite, require, same_shape
+from fm._assignment import assign
+from fm._checks import finite, require, same_shape
 
 
 class Coupling(Protocol):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fm.checks import require
+from fm._checks import require
 from fm.solvers import sample
 from fm.training import Batch, DrawBatch
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fm.checks import one_of, require
+from fm._checks import one_of, require
 
 Combine = Callable[[Tensor, Tensor, float], Tensor]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fm.checks import finite, one_of, require
+from fm._checks import finite, one_of, require
 from fm.runge_kutta import Velocity, integrate
 from fm.times import grid
 

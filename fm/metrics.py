@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from fm.assignment import assign
-from fm.checks import cloud, require
+from fm._assignment import assign
+from fm._checks import cloud, require
 from fm.couplings import exact_ot
 
 _ROWS = 1024  # of a table of distances that is not kept whole

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from fm.checks import one_of
-from fm.pointwise import Conditioned, Film, PointMLP
-from fm.setwise import SetFilm
+from fm._checks import one_of
+from fm._pointwise import Conditioned, Film, PointMLP
+from fm._set_film import SetFilm
 
 __all__ = ["NETWORKS", "Conditioned", "Film", "PointMLP", "SetFilm", "build"]
 

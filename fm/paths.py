@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fm.checks import require, same_shape, times
+from fm._checks import require, same_shape, times
 
 
 class Coefficients(NamedTuple):

@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap, hsv_to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fm.checks import cloud, require
+from fm._checks import cloud, require
 from fm.runge_kutta import Velocity
 
 INK, PALE = "#1d2433", "#b9c0cc"

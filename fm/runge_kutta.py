@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fm.checks import one_of, require
+from fm._checks import one_of, require
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """x [B, …], t [B] → dx/dt [B, …]"""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from fm._checks import cloud, require
 from fm.adaptive import dopri5
-from fm.checks import cloud, require
 from fm.guidance import guided
 from fm.runge_kutta import METHODS, Solution, Tableau, Velocity, integrate, step
 from fm.times import grid

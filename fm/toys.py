@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fm.checks import require, same_shape
+from fm._checks import require, same_shape
 from fm.conversions import schedule
 from fm.paths import Path
 

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from fm import checkpoints, couplings, paths, times
-from fm.checks import one_of, require
-from fm.muon import Muon
+from fm import _resume, couplings, paths, times
+from fm._checks import one_of, require
+from fm._muon import Muon
 
 
 class Batch(NamedTuple):
@@ -161,7 +161,7 @@ def train(
     generator = torch.Generator().manual_seed(config.seed * 1009 + accelerator.process_index)
     losses = torch.zeros(config.steps, dtype=torch.float64)
 
-    run = checkpoints.Run(config, network, ema, optimizers, accelerator.scaler, generator, losses)
+    run = _resume.Run(config, network, ema, optimizers, accelerator.scaler, generator, losses)
     file = None if checkpoint_dir is None else FilePath(checkpoint_dir) / "checkpoint.pt"
     first = run.restore(file, accelerator) if file is not None and file.is_file() else 0
 

@@ -120,7 +120,7 @@ WATCHED = {
     "tasks.contest": contest,
     "tasks.registry": registry,
     "fm.training": training,
-    "fm.checkpoints": checkpoints,
+    "fm._resume": checkpoints,
     "dvc.stage": dvc,
 }
 

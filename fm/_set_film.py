@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fm.checks import require
-from fm.pointwise import Film, modulated
+from fm._checks import require
+from fm._pointwise import Film, modulated
 
 
 class Attention(nn.Module):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fm.checks import require
+from fm._checks import require
 
 
 class Conditioned(nn.Module):
