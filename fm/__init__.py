@@ -7,15 +7,15 @@ they are first used.
 import importlib
 from types import ModuleType
 
-from fm.guidance import GUIDANCES, guided
 from fm.metrics import chamfer, emd, pairwise_chamfer, pairwise_sliced_w2, retrieval, sinkhorn_emd, sliced_w2
 from fm.networks import NETWORKS, build
-from fm.solvers import METHODS, dopri5, integrate, sample
+from fm.sampling import GUIDANCES, guided, sample
+from fm.solvers import METHODS, dopri5, integrate
 from fm.training import NotFinite, Progress, TrainConfig, TrainResult, train
 
 MODULES = (
-    "autoencoder", "conversions", "couplings", "distillation", "guidance", "likelihood", "metrics", "networks", "paths",
-    "plots", "set_metrics", "solvers", "times", "toys", "training", "trajectories",
+    "autoencoder", "conversions", "couplings", "distillation", "likelihood", "metrics", "networks", "paths",
+    "plots", "sampling", "set_metrics", "solvers", "times", "toys", "training", "trajectories",
 )  # fmt: skip
 
 __all__ = [

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fm._checks import require
-from fm.solvers import sample
+from fm.sampling import sample
 from fm.training import Batch, DrawBatch
 
 

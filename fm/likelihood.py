@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fm._checks import finite, one_of, require
-from fm.runge_kutta import Velocity, integrate
+from fm.solvers import Velocity, integrate
 from fm.times import grid
 
 METHODS = ("exact", "hutchinson")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from fm._checks import cloud, require
-from fm.runge_kutta import Velocity
+from fm.solvers import Velocity
 
 INK, PALE = "#1d2433", "#b9c0cc"
 DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff00", "#9fc3e6", "#2f6fde", "#1b2a6b", "#0d1020"])

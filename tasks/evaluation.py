@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from fm import metrics, solvers
+from fm import metrics, sampling
 from tasks import dataset, density, files, generation, plots, reports, tables, training
 from tasks.errors import StippleError
 from tasks.rows import Previous, no_previous
@@ -113,7 +113,7 @@ def sampled(network: nn.Module, conditions: Tensor, points: int, *, steps: int, 
     noise = torch.randn(len(conditions), points, 2, generator=generator)
     parts = zip(conditions.split(CLOUDS), noise.split(CLOUDS), strict=True)
     return torch.cat(
-        [solvers.sample(network, c, points, steps=steps, guidance=guidance, x0=x0).x.cpu() for c, x0 in parts]
+        [sampling.sample(network, c, points, steps=steps, guidance=guidance, x0=x0).x.cpu() for c, x0 in parts]
     )
 
 
