@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import fm
 from examples import pictures
+from fm import metrics, networks, sampling, training
 from tasks import clouds, files, toys
 from tasks.errors import StippleError
 
 OUTPUT = Path(__file__).parent / "output"
-CONFIG = fm.TrainConfig(
+CONFIG = training.TrainConfig(
     steps=700, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=4, condition_dropout=0.0
 )
 CLOUDS, POINTS = 16, 128  # of a training step
@@ -122,12 +122,12 @@ def main(path: Path | None = None, output: Path = OUTPUT) -> None:
         return sample(index, POINTS, generator), classes[index]
 
     config = {"name": "film", "dim": 3, "condition_dim": len(names), **SIZES}
-    network = toys.train("in space", fm.build(config), draw_batch, CONFIG)
+    network = toys.train("in space", networks.build(config), draw_batch, CONFIG)
 
     generator = torch.Generator().manual_seed(0)
-    drawn = fm.sample(network, classes, DRAWN, steps=20, method="midpoint", generator=generator).x
+    drawn = sampling.sample(network, classes, DRAWN, steps=20, method="midpoint", generator=generator).x
     true, again = (sample(torch.arange(len(names)), DRAWN, generator) for _ in range(2))
-    scores = [(fm.chamfer(x, true), fm.sliced_w2(x, true)) for x in (drawn, again)]
+    scores = [(metrics.chamfer(x, true), metrics.sliced_w2(x, true)) for x in (drawn, again)]
     for i, name in enumerate(names):
         chamfer, w2, floor, w2_floor = (float(score[i]) for pair in scores for score in pair)
         print(f"{name}: Chamfer {chamfer:.3f} (floor {floor:.3f}), sliced W2 {w2:.3f} (floor {w2_floor:.3f})")

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from fm import couplings
 from fm._assignment import assign
-from fm._checks import cloud, require
-from fm.couplings import exact_ot
+from fm._checks import require, require_clouds
 
 _ROWS = 1024  # of a table of distances that is not kept whole
 _OVERRELAXED = 1.8  # of a Sinkhorn step; 1 is plain and needs several times the rounds
@@ -135,7 +135,7 @@ def w2(x: Tensor, y: Tensor) -> float:
     """Exact 2-Wasserstein distance of two sets of points [N, D]: the root of the mean squared assigned distance."""
     shapes = [tuple(x.shape), tuple(y.shape)]
     require(x.ndim == 2 and x.shape == y.shape, "the shapes of x and y", shapes, "[N, D] both")
-    paired = exact_ot(x, y, block=None)
+    paired = couplings.exact_ot(x, y, block=None)
     return float((paired - y).square().sum(-1).mean().sqrt())
 
 
@@ -155,6 +155,6 @@ def _pairs(x: Tensor, y: Tensor) -> None:
 
 
 def _same_space(x: Tensor, y: Tensor) -> None:
-    cloud("x", x)
-    cloud("y", y)
+    require_clouds("x", x)
+    require_clouds("y", y)
     require(x.shape[2] == y.shape[2], "the dimension of x and y", [x.shape[2], y.shape[2]], "equal")

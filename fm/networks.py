@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fm._checks import one_of
+from fm._checks import require_one_of
 from fm._pointwise import Conditioned, Film, PointMLP
 from fm._set_film import SetFilm
 
@@ -37,7 +37,7 @@ def build(config: dict[str, Any]) -> Conditioned:
     """
     sizes = dict(config)
     name, seed = sizes.pop("name", None), sizes.pop("seed", 0)
-    one_of('config["name"]', name, NETWORKS)
+    require_one_of('config["name"]', name, NETWORKS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:

@@ -14,8 +14,8 @@ from matplotlib.colors import LinearSegmentedColormap, hsv_to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fm._checks import cloud, require
-from fm.solvers import Velocity
+from fm import solvers
+from fm._checks import require, require_clouds
 
 INK, PALE = "#1d2433", "#b9c0cc"
 DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff00", "#9fc3e6", "#2f6fde", "#1b2a6b", "#0d1020"])
@@ -55,7 +55,7 @@ def clouds(
 ) -> Figure:
     """Clouds [B, N, 2] side by side, each in [-limit, limit]² and `side` inches wide. y_down: as images have it, still
     drawn upright. labels: the class of each point [B, N], which gives it its hue."""
-    cloud("x", x)
+    require_clouds("x", x)
     figure, axes = _grid(len(x), columns, limit, side)
     for i, axis in enumerate(axes):
         _dots(axis, x[i], size=size, color=INK if labels is None else _by_class(labels)[i])
@@ -92,7 +92,7 @@ def over_time(
 
 @torch.no_grad()
 def field(
-    velocity: Velocity,
+    velocity: solvers.Velocity,
     *,
     at: Sequence[float] = (0.1, 0.5, 0.9),
     arrows: int = 20,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fm import solvers, times
-from fm._checks import cloud, one_of, require
+from fm._checks import require, require_clouds, require_one_of
 
 
 def sample(
@@ -57,7 +57,7 @@ def sample(
     shape = (1 if condition is None else condition.shape[0], num_points, network.dim)
     if x0 is None:
         x0 = torch.randn(shape, generator=generator, device=None if generator is None else generator.device)
-    cloud("x0", x0)
+    require_clouds("x0", x0)
     require(tuple(x0.shape) == shape, "the shape of x0", tuple(x0.shape), f"{list(shape)}")
     velocity = guided(network, condition, guidance, kind=guidance_kind, interval=guidance_interval)
     training = network.training
@@ -91,7 +91,7 @@ def guided(
         interval: guidance holds for t inside it, both ends included; elsewhere w = 1 (Kynkäänniemi et al., "Applying
             Guidance in a Limited Interval", arXiv 2404.07724).
     """
-    one_of("kind", kind, GUIDANCES)
+    require_one_of("kind", kind, GUIDANCES)
     require(0 <= interval[0] <= interval[1] <= 1, "interval", interval, "two rising times in [0, 1]")
     if condition is None or guidance == 0:
         require(guidance in (0, 1), "guidance", guidance, "1 or 0 when there is no condition")

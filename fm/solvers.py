@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fm._checks import one_of, require
+from fm._checks import require, require_one_of
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """x [B, …], t [B] → dx/dt [B, …]"""
@@ -97,7 +97,7 @@ def integrate(
         method: a key of `METHODS`.
         on_step: called with the index of the time reached and x there.
     """
-    one_of("method", method, METHODS)
+    require_one_of("method", method, METHODS)
     require(times.ndim == 1 and len(times) >= 2, "the shape of times", tuple(times.shape), "[S + 1] with S ≥ 1 steps")
     gaps = times.diff()
     require(bool((gaps > 0).all() or (gaps < 0).all()), "times", times.tolist(), "strictly rising or falling")

@@ -87,7 +87,7 @@ def training(module: Any) -> None:
     around(module, "draw_example", lambda batch, config, generator, step=0: note("step", number=step))
 
 
-def checkpoints(module: Any) -> None:
+def resume(module: Any) -> None:
     around(
         module,
         "write",
@@ -120,7 +120,7 @@ WATCHED = {
     "tasks.contest": contest,
     "tasks.registry": registry,
     "fm.training": training,
-    "fm._resume": checkpoints,
+    "fm._resume": resume,
     "dvc.stage": dvc,
 }
 
