@@ -25,15 +25,13 @@ if TYPE_CHECKING:
     from fm import toys as toys
     from fm import training as training
     from fm import trajectories as trajectories
+else:
 
-_MODULES = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name in _MODULES:
-        return importlib.import_module(f"fm.{name}")
-    raise AttributeError(f"module 'fm' has no attribute {name!r}")
+    def __getattr__(name: str) -> ModuleType:
+        if name in __dir__():
+            return importlib.import_module(f"fm.{name}")
+        raise AttributeError(f"module 'fm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return _MODULES
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,9 @@ class Conditioned(nn.Module):
     buffers `condition_mean` and `condition_std` [C] hold the training set's statistics; a network sees the condition
     standardised by them.
     """
+
+    condition_mean: Tensor
+    condition_std: Tensor
 
     def __init__(self, dim: int, condition_dim: int) -> None:
         super().__init__()
@@ -45,7 +49,7 @@ class Conditioned(nn.Module):
         spread = conditions.double().std(0, correction=0)
         self.condition_std.copy_(torch.where(spread > 0, spread, 1.0))
 
-    def hidden_weights(self) -> list[nn.Parameter]:
+    def hidden_weights(self) -> list[Tensor]:
         """The matrices from hidden units to hidden units, which `TrainConfig.hidden_learning_rate` is about."""
         raise NotImplementedError
 
@@ -81,7 +85,7 @@ class PointMLP(Conditioned):
     def standardize(self, conditions: Tensor) -> None:
         """The original recipe feeds embeddings as they are; nothing to take."""
 
-    def hidden_weights(self) -> list[nn.Parameter]:
+    def hidden_weights(self) -> list[Tensor]:
         return matrices(self.layers[1:-1])
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
@@ -106,6 +110,9 @@ class Film(Conditioned):
         embedding: units of what is computed once per cloud, which costs little and decides much.
         frequencies: Fourier features of x. bandwidth: their standard deviation in radians per unit of x.
     """
+
+    frequencies: Tensor
+    time_frequencies: Tensor
 
     def __init__(
         self,
@@ -144,11 +151,11 @@ class Film(Conditioned):
         self.check(x, t, condition, keep)
         (shift, gain), *modulations = self.modulate(t, condition, keep, x.shape[0])
         h = self.features(x)
-        for block, (bias, scale, gate) in zip(self.blocks, modulations, strict=True):
+        for block, (bias, scale, gate) in zip(cast("list[nn.ModuleDict]", self.blocks), modulations, strict=True):
             h = torch.addcmul(h, gate, block["down"](F.gelu(block["up"](modulated(h, bias, scale)))))
         return self.head(modulated(h, shift, gain))
 
-    def hidden_weights(self) -> list[nn.Parameter]:
+    def hidden_weights(self) -> list[Tensor]:
         return matrices(self.embed_points, self.blocks)
 
     def features(self, x: Tensor) -> Tensor:
@@ -177,7 +184,7 @@ def modulated(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, F.layer_norm(h, h.shape[-1:]), 1 + scale)
 
 
-def matrices(*parts: nn.Module) -> list[nn.Parameter]:
+def matrices(*parts: nn.Module) -> list[Tensor]:
     """The weights of all linear layers in `parts`."""
     return [layer.weight for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
 

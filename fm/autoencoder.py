@@ -31,6 +31,8 @@ class Encoder(nn.Module):
     cloud has of it (Qi et al., "PointNet", arXiv 1612.00593). Latents have mean 0 and variance 1 over their L numbers.
     """
 
+    frequencies: Tensor
+
     def __init__(self, *, dim: int, latent: int, width: int, frequencies: int, bandwidth: float) -> None:
         super().__init__()
         self.dim = dim
@@ -77,5 +79,5 @@ class Autoencoder(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cloud: Tensor, keep: Tensor | None = None) -> Tensor:
         return self.decoder(x, t, self.encode(cloud), keep)
 
-    def hidden_weights(self) -> list[nn.Parameter]:
+    def hidden_weights(self) -> list[Tensor]:
         return [*matrices(self.encode.points, self.encode.whole[:1]), *self.decoder.hidden_weights()]

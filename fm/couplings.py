@@ -205,6 +205,7 @@ def _per_vector(condition: Tensor | None, x1: Tensor) -> Tensor:
     wanted = tuple(x1.shape[:-1])
     require(shape is not None and shape[: len(wanted)] == wanted and len(shape) in (len(wanted), len(wanted) + 1),
             "the shape of condition", shape, f"{list(wanted)} or {[*wanted, 'C']}, one for each vector")  # fmt: skip
+    assert condition is not None
     return condition.unsqueeze(-1) if condition.ndim == len(wanted) else condition
 
 

@@ -43,6 +43,7 @@ def teacher_trajectories(
             teacher, rows, num_points,
             steps=steps, method=method, guidance=guidance, generator=generator, trajectory=True,
         )  # fmt: skip
+        assert solution.trajectory is not None
         parts.append(solution.trajectory[:: steps // strides].cpu())
     return torch.cat(parts, dim=1)
 

@@ -75,10 +75,9 @@ def _sum(first: tuple[Tensor | float, Tensor], *others: tuple[Tensor | float, Te
     if isinstance(weight, Tensor) or weight != 1:
         total = weight * total
     for weight, x in others:
-        if isinstance(weight, Tensor):
-            total = total + weight * x
-        elif weight != 0:
-            total = torch.add(total, x, alpha=weight)
+        if isinstance(weight, Tensor) or weight != 0:
+            assert x is not None, "sigma is 0, but the coefficient of the noise is not"
+            total = total + weight * x if isinstance(weight, Tensor) else torch.add(total, x, alpha=weight)
     return total
 
 

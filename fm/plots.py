@@ -176,8 +176,8 @@ def _lattice(side: int, limit: float) -> Tensor:
     return torch.stack([x, y], dim=-1).reshape(1, -1, 2)
 
 
-def _dots(axis: Axes, x: Tensor, *, size: float, color: str | np.ndarray = INK) -> None:
-    axis.scatter(*x.T.numpy(), s=size, c=color, linewidths=0)
+def _dots(axis: Axes, x: Tensor, *, size: float, color: str | np.ndarray = INK, zorder: int = 1) -> None:
+    axis.scatter(x[:, 0].numpy(), x[:, 1].numpy(), s=size, c=color, linewidths=0, zorder=zorder)
 
 
 def _by_class(labels: Tensor) -> np.ndarray:
@@ -198,9 +198,9 @@ def _ways(axis: Axes, ways: Tensor, *, size: float, colors: np.ndarray | None = 
     segments = torch.stack([ways[:-1], ways[1:]], dim=2).flatten(0, 1).numpy()
     shade = np.repeat(np.linspace(0.25, 0.9, len(ways) - 1) if len(ways) > 2 else np.array([0.6]), ways.shape[1])
     shaded = np.concatenate([np.tile(colors, (len(ways) - 1, 1)), shade[:, None]], axis=1)
-    axis.add_collection(LineCollection(segments, colors=shaded, linewidths=0.7, zorder=1))
-    axis.scatter(*ways[0].T.numpy(), s=size, c=PALE, linewidths=0, zorder=2)
-    axis.scatter(*ways[-1].T.numpy(), s=size, c=INK, linewidths=0, zorder=3)
+    axis.add_collection(LineCollection(list(segments), colors=shaded, linewidths=0.7, zorder=1))
+    _dots(axis, ways[0], size=size, color=PALE, zorder=2)
+    _dots(axis, ways[-1], size=size, zorder=3)
 
 
 def _grid(count: int, columns: int, limit: float, side: float) -> tuple[Figure, list[Axes]]:

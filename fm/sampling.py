@@ -8,6 +8,7 @@ w evaluates both in one call of twice the batch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ def sample(
     if condition is not None:
         require(condition.ndim == 2, "the shape of condition", tuple(condition.shape), "[B, C], a row for each cloud")
         condition = condition.to(weight)
-    shape = (1 if condition is None else condition.shape[0], num_points, network.dim)
+    shape = (1 if condition is None else condition.shape[0], num_points, cast("int", network.dim))
     if x0 is None:
         x0 = torch.randn(shape, generator=generator, device=None if generator is None else generator.device)
     require_clouds("x0", x0)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     t: Tensor | None = None
 
 
-DrawBatch = Callable[[torch.Generator], tuple[Tensor, ...]]
+DrawBatch = Callable[[torch.Generator], Batch | tuple[Tensor, ...]]
 """generator → a `Batch`, or a tuple of its first members"""
 Source = Callable[[Tensor, torch.Generator], Tensor]
 """data x1 and a generator → x0 of x1's shape"""
@@ -166,7 +166,8 @@ def train(
     file = None if checkpoint_dir is None else Path(checkpoint_dir) / "checkpoint.pt"
     first = run.restore(file, accelerator) if file is not None and file.is_file() else 0
 
-    weights, averaged = list(network.parameters()), list(ema.parameters())
+    weights: list[Tensor] = list(network.parameters())
+    averaged: list[Tensor] = list(ema.parameters())
     for step in range(first, config.steps):
         rate = config.learning_rate_at(step)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
@@ -196,15 +197,15 @@ def train(
 
 def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the hidden matrices if wanted; each group carries its `peak` learning rate."""
-    hidden: list[nn.Parameter] = [] if config.hidden_learning_rate is None else network.hidden_weights()
+    rate = config.hidden_learning_rate
+    hidden = [] if rate is None else cast("Callable[[], list[Tensor]]", network.hidden_weights)()
     others = [weight for weight in network.parameters() if all(weight is not matrix for matrix in hidden)]
     adam = {"params": others, "peak": config.learning_rate}
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW([adam], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     ]
-    if hidden:
-        muon = {"params": hidden, "peak": config.hidden_learning_rate}
-        optimizers.append(Muon([muon], lr=muon["peak"], weight_decay=config.weight_decay))
+    if rate is not None and hidden:
+        optimizers.append(Muon([{"params": hidden, "peak": rate}], lr=rate, weight_decay=config.weight_decay))
     return optimizers
 
 
