@@ -1,9 +1,4 @@
-"""Networks that move every point by itself: what they share, the original recipe's, and the default.
-
-x [B, N, D], t [B] in [0, 1], condition [B, C] → velocity [B, N, D]. The points of a cloud may come in any number and
-order. Without a condition, or where `keep` is False, the network answers for the unconditional distribution, which
-classifier-free guidance needs. A label is a condition, too: pass its one-hot row, and the first layer is its embedding.
-"""
+"""Networks that move every point by itself: what they share, the original recipe's, and the default."""
 
 from __future__ import annotations
 
@@ -86,7 +81,7 @@ class PointMLP(Conditioned):
         """The original recipe feeds embeddings as they are; nothing to take."""
 
     def hidden_weights(self) -> list[Tensor]:
-        return matrices(self.layers[1:-1])
+        return linear_weights(self.layers[1:-1])
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
         self.check(x, t, condition, keep)
@@ -156,25 +151,24 @@ class Film(Conditioned):
         return self.head(modulated(h, shift, gain))
 
     def hidden_weights(self) -> list[Tensor]:
-        return matrices(self.embed_points, self.blocks)
+        return linear_weights(self.embed_points, self.blocks)
 
     def features(self, x: Tensor) -> Tensor:
         """Each point [B, N, D] by itself: [B, N, width]."""
-        return self.embed_points(with_waves(x, x @ self.frequencies))
+        return self.embed_points(with_fourier_features(x, x @ self.frequencies))
 
     def modulate(
         self, t: Tensor, condition: Tensor | None, keep: Tensor | None, batch: int
     ) -> list[tuple[Tensor, ...]]:
         """Shift and scale before the head, then shift, scale and gate of each block, [B, 1, width] each."""
-        absent = self.no_condition.expand(batch, -1)
-        given = absent if condition is None else self.embed_condition(self.standardized(condition))
+        unconditional = self.no_condition.expand(batch, -1)
+        embedded = unconditional if condition is None else self.embed_condition(self.standardized(condition))
         if condition is not None and keep is not None:
-            given = torch.where(keep.unsqueeze(1), given, absent)
-        time = t.unsqueeze(1).to(given.dtype)
-        moment = self.embed_time(with_waves(time, time * self.time_frequencies))
-        cloud = given + moment
-        cloud = cloud + self.deepen(cloud)
-        hidden = F.silu(self.embed(F.silu(F.layer_norm(cloud, cloud.shape[-1:]))))
+            embedded = torch.where(keep.unsqueeze(1), embedded, unconditional)
+        time = t.unsqueeze(1).to(embedded.dtype)
+        embedded = embedded + self.embed_time(with_fourier_features(time, time * self.time_frequencies))
+        embedded = embedded + self.deepen(embedded)
+        hidden = F.silu(self.embed(F.silu(F.layer_norm(embedded, embedded.shape[-1:]))))
         first, second, *rest = self.modulation(hidden).unsqueeze(1).chunk(3 * len(self.blocks) + 2, dim=-1)
         return [(first, second), *zip(*[iter(rest)] * 3, strict=True)]
 
@@ -184,11 +178,11 @@ def modulated(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, F.layer_norm(h, h.shape[-1:]), 1 + scale)
 
 
-def matrices(*parts: nn.Module) -> list[Tensor]:
+def linear_weights(*parts: nn.Module) -> list[Tensor]:
     """The weights of all linear layers in `parts`."""
     return [layer.weight for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
 
 
-def with_waves(x: Tensor, phase: Tensor) -> Tensor:
+def with_fourier_features(x: Tensor, phase: Tensor) -> Tensor:
     """x [..., D] beside the sines and cosines of phase [..., F]: [..., D + 2 F]."""
     return torch.cat([x, phase.sin(), phase.cos()], dim=-1)

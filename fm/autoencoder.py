@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from fm import networks
 from fm._checks import require, require_clouds
-from fm._pointwise import matrices, with_waves
+from fm._pointwise import linear_weights, with_fourier_features
 
 
 class Encoder(nn.Module):
@@ -49,7 +49,7 @@ class Encoder(nn.Module):
     def forward(self, clouds: Tensor) -> Tensor:
         require_clouds("clouds", clouds)
         require(clouds.shape[-1] == self.dim, "the shape of clouds", tuple(clouds.shape), f"[B, N, {self.dim}]")
-        return self.whole(self.points(with_waves(clouds, clouds @ self.frequencies)).amax(dim=1))
+        return self.whole(self.points(with_fourier_features(clouds, clouds @ self.frequencies)).amax(dim=1))
 
 
 class Autoencoder(nn.Module):
@@ -80,4 +80,4 @@ class Autoencoder(nn.Module):
         return self.decoder(x, t, self.encode(cloud), keep)
 
     def hidden_weights(self) -> list[Tensor]:
-        return [*matrices(self.encode.points, self.encode.whole[:1]), *self.decoder.hidden_weights()]
+        return [*linear_weights(self.encode.points, self.encode.whole[:1]), *self.decoder.hidden_weights()]

@@ -44,10 +44,7 @@ def sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64) -> Tensor:
     the plane the directions are evenly spread over the half circle; above, they are fixed random ones.
     """
     _pairs(x, y)
-    px, py = (
-        _profiles(x, max(x.shape[1], y.shape[1]), directions),
-        _profiles(y, max(x.shape[1], y.shape[1]), directions),
-    )
+    px, py = (_projected_quantiles(c, max(x.shape[1], y.shape[1]), directions) for c in (x, y))
     return (px - py).square().mean(dim=(1, 2)).sqrt()
 
 
@@ -57,7 +54,7 @@ def pairwise_sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64, quantiles:
     A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one matrix product.
     """
     _same_space(x, y)
-    px, py = (_profiles(c, quantiles, directions).flatten(1) for c in (x, y))
+    px, py = (_projected_quantiles(c, quantiles, directions).flatten(1) for c in (x, y))
     return torch.cdist(px, py) / math.sqrt(px.shape[1])
 
 
@@ -67,7 +64,7 @@ def pairwise_chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
     return torch.stack([chamfer(a.expand(len(y), -1, -1), y, squared=squared) for a in x])
 
 
-def _profiles(x: Tensor, quantiles: int, directions: int) -> Tensor:
+def _projected_quantiles(x: Tensor, quantiles: int, directions: int) -> Tensor:
     """Sorted projections [B, directions, quantiles] of clouds [B, N, D]."""
     require(directions >= 1, "directions", directions, "1 or more")
     dim = x.shape[-1]

@@ -1,4 +1,9 @@
-"""Velocity networks by name, and building one from its configuration."""
+"""Velocity networks by name, and building one from its configuration.
+
+x [B, N, D], t [B] in [0, 1], condition [B, C] → velocity [B, N, D]. The points of a cloud may come in any number and
+order. Without a condition, or where `keep` is False, the network answers for the unconditional distribution, which
+classifier-free guidance needs. A label is a condition, too: pass its one-hot row, and the first layer is its embedding.
+"""
 
 from __future__ import annotations
 
