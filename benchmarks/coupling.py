@@ -20,8 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-import fm
-from fm import couplings, metrics, toys
+from fm import couplings, metrics, networks, sampling, toys, training
 from tasks.clouds import figures
 from tasks.store import files
 
@@ -59,10 +58,10 @@ def moon(label: int, generator: torch.Generator) -> Tensor:
 
 
 def trained(coupling: couplings.Coupling, seed: int) -> nn.Module:
-    network = fm.build(
+    network = networks.build(
         {"name": "baseline", "layers": 4, "width": 128, "dim": 2, "condition_dim": CLASSES, "seed": seed}
     )
-    config = fm.TrainConfig(
+    config = training.TrainConfig(
         steps=TRAINING_STEPS,
         learning_rate=2e-3,
         condition_dropout=0.0,
@@ -71,13 +70,13 @@ def trained(coupling: couplings.Coupling, seed: int) -> nn.Module:
         source=source,
         coupling=coupling,
     )
-    return fm.train(network, draw_batch, config).network
+    return training.train(network, draw_batch, config).network
 
 
 def drawn(network: nn.Module, label: int, steps: int, generator: torch.Generator) -> Tensor:
     condition = torch.eye(CLASSES)[label].expand(DRAWN, -1)
     x0 = SOURCE(DRAWN, generator).x.unsqueeze(1)
-    return fm.sample(network, condition, 1, steps=steps, x0=x0).x.squeeze(1)
+    return sampling.sample(network, condition, 1, steps=steps, x0=x0).x.squeeze(1)
 
 
 @figures.png
@@ -109,12 +108,12 @@ def main() -> None:
     clouds: dict[str, dict[int, Tensor]] = {}
     for name, coupling in COUPLINGS.items():
         began = time.perf_counter()
-        networks = [trained(coupling, seed) for seed in SEEDS]
+        learned = [trained(coupling, seed) for seed in SEEDS]
         table[name] = {"seconds_a_run": round((time.perf_counter() - began) / len(SEEDS), 1)}
         clouds[name] = {}
         for steps in EULER_STEPS:
             distances = []
-            for seed, network in zip(SEEDS, networks, strict=True):
+            for seed, network in zip(SEEDS, learned, strict=True):
                 generator = torch.Generator().manual_seed(1000 + seed)
                 both = torch.stack([drawn(network, label, steps, generator) for label in range(CLASSES)])
                 distances += [metrics.w2(points, moon(label, generator)) for label, points in enumerate(both)]

@@ -21,8 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import fm
-from fm import likelihood, paths, toys
+from fm import couplings, likelihood, networks, paths, sampling, solvers, toys, training
 from tasks.store import files
 
 RESULT = Path(__file__).parent / "results" / "likelihood.json"
@@ -40,7 +39,7 @@ def mixture(dim: int) -> toys.Mixture:
     return toys.Mixture(means.double(), ring.std.double(), ring.weights.double())
 
 
-def measured(velocity: fm.solvers.Velocity, true: toys.Mixture, x: Tensor, **settings: Any) -> Row:
+def measured(velocity: solvers.Velocity, true: toys.Mixture, x: Tensor, **settings: Any) -> Row:
     """Error of log p(x) against the closed form; what the velocity was asked for, forward and back."""
     calls = 0
 
@@ -66,19 +65,20 @@ def measured(velocity: fm.solvers.Velocity, true: toys.Mixture, x: Tensor, **set
 
 
 def learned(true: toys.Mixture) -> torch.nn.Module:
-    network = fm.build({"name": "film", "dim": 2, "condition_dim": 1, "width": 64, "blocks": 3, "embedding": 128,
-                        "bandwidth": 1.0})  # fmt: skip
+    network = networks.build(
+        {"name": "film", "dim": 2, "condition_dim": 1, "width": 64, "blocks": 3, "embedding": 128, "bandwidth": 1.0}
+    )
 
     def batch(generator: torch.Generator) -> tuple[Tensor]:
         return (true(1024, generator).x.float().unsqueeze(0),)
 
-    config = fm.TrainConfig(
-        steps=TRAINING_STEPS, learning_rate=2e-3, times_per_cloud=64, coupling=fm.couplings.independent
+    config = training.TrainConfig(
+        steps=TRAINING_STEPS, learning_rate=2e-3, times_per_cloud=64, coupling=couplings.independent
     )
-    return fm.train(network, batch, config).network.double()
+    return training.train(network, batch, config).network.double()
 
 
-def velocity_error(velocity: fm.solvers.Velocity, true: toys.Mixture, x1: Tensor) -> float:
+def velocity_error(velocity: solvers.Velocity, true: toys.Mixture, x1: Tensor) -> float:
     """Relative error of a velocity, mean over t, where the path passes."""
     generator, errors = torch.Generator().manual_seed(2), []
     for t in torch.linspace(0.05, 0.95, 10, dtype=torch.float64).unsqueeze(1):
@@ -98,7 +98,7 @@ def main() -> None:
         rows["true velocity"] += [run(method="rk4", steps=16, trace="hutchinson", probes=probes) for probes in PROBES]
     true = mixture(2)
     x = true(POINTS, torch.Generator().manual_seed(0)).x.unsqueeze(0)
-    velocity = fm.guided(learned(true), None)
+    velocity = sampling.guided(learned(true), None)
     rows["network"] = [measured(velocity, true, x, method="rk4", steps=steps) for steps in STEPS]
     rows["network"] += [
         measured(velocity, true, x, method="rk4", steps=16, trace="hutchinson", probes=probes) for probes in PROBES

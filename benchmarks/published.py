@@ -4,10 +4,11 @@
 
 W2 between what is generated and the data, and the normalized path energy (NPE) of the way there, with the paper's data,
 network (3 × 64 SELU on [x, t]), batch, Euler steps and numbers of points. Both libraries train the same network for
-`STEPS` steps, fewer than the paper's 20,000: ours with the defaults of `fm.TrainConfig` but for the rate, torchcfm with
-the AdamW of the paper. Optimal pairs come from a pool of exact plans of 512 pairs, which each library solves by itself.
-The squared W2 of two sets of 10,000 points varies by some per cent from draw to draw, as much as the NPE of optimal
-transport itself: so the energy of a flow is compared with the W2 from the very points that it starts from.
+`STEPS` steps, fewer than the paper's 20,000: ours with the defaults of `fm.training.TrainConfig` but for the rate,
+torchcfm with the AdamW of the paper. Optimal pairs come from a pool of exact plans of 512 pairs, which each library
+solves by itself. The squared W2 of two sets of 10,000 points varies by some per cent from draw to draw, as much as the
+NPE of optimal transport itself: so the energy of a flow is compared with the W2 from the very points that it starts
+from.
 
 Every finished cell is kept in benchmarks/results/published.json, and a run goes on where the last one stopped; delete
 the file to measure anew.
@@ -37,9 +38,7 @@ from torchcfm.conditional_flow_matching import (
 from torchcfm.models.models import MLP
 from torchcfm.optimal_transport import OTPlanSampler
 
-import fm
-from fm import couplings, metrics, paths, toys, trajectories
-from fm.training import Batch
+from fm import couplings, metrics, paths, solvers, toys, training, trajectories
 from tasks.store import files
 
 RESULT = Path(__file__).parent / "results" / "published.json"
@@ -165,13 +164,13 @@ def trained(pair: str, method: str, seed: int, library: str) -> Network:
     network = copy.deepcopy(trained(pair, "I-CFM", seed, library)) if method == "reflow" else Network()
     path = {"FM": paths.lipman(SIGMA), "bridge": paths.bridge(BRIDGE_SIGMA), "reflow": paths.linear()}
     path = path.get(method, paths.linear(SIGMA))
-    config = fm.TrainConfig(steps=STEPS, learning_rate=RATE, times_per_cloud=1, seed=seed, path=path)
+    config = training.TrainConfig(steps=STEPS, learning_rate=RATE, times_per_cloud=1, seed=seed, path=path)
 
-    def batch(generator: torch.Generator) -> Batch:
+    def batch(generator: torch.Generator) -> training.Batch:
         x0, x1 = draw(generator)
-        return Batch(x1.unsqueeze(1), None, x0.unsqueeze(1))
+        return training.Batch(x1.unsqueeze(1), None, x0.unsqueeze(1))
 
-    return fm.train(network, batch, config).network
+    return training.train(network, batch, config).network
 
 
 def by_torchcfm(
@@ -194,8 +193,8 @@ def by_torchcfm(
 
 
 @torch.no_grad()
-def follow(network: Network, x0: Tensor, *, trajectory: bool = False) -> fm.solvers.Solution:
-    return fm.integrate(network, x0, torch.linspace(0, 1, EULER_STEPS + 1), trajectory=trajectory)
+def follow(network: Network, x0: Tensor, *, trajectory: bool = False) -> solvers.Solution:
+    return solvers.integrate(network, x0, torch.linspace(0, 1, EULER_STEPS + 1), trajectory=trajectory)
 
 
 @functools.cache

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import fm
-from fm import metrics, sets, training
+from fm import metrics, networks, set_metrics, training
 from tasks.clouds import density, figures, scoring, training_set
 from tasks.store import files
 
@@ -43,11 +42,11 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
 def compared(generated: Tensor, reference: Tensor) -> dict[str, float]:
     across = distances(generated, reference)
     return {
-        "1-NNA": sets.nearest_neighbour_accuracy(
+        "1-NNA": set_metrics.nearest_neighbour_accuracy(
             distances(generated, generated), across, distances(reference, reference)
         ),
-        "COV": sets.coverage(across),
-        "MMD": sets.minimum_matching_distance(across),
+        "COV": set_metrics.coverage(across),
+        "MMD": set_metrics.minimum_matching_distance(across),
     }
 
 
@@ -74,10 +73,10 @@ def main() -> None:
     scores = {"other frames": mean([compared(a, r) for a, r in zip(again, references, strict=True)])}
     shown = {"frames": references[0][:: COMPARED // SHOWN][:SHOWN]}
     for name, kind in NETWORKS.items():
-        network = fm.build({"name": name, "condition_dim": len(PROMPTS)})
+        network = networks.build({"name": name, "condition_dim": len(PROMPTS)})
         began = time.process_time()
         with tqdm(total=CONFIG.steps, desc=kind, unit="step") as bar:
-            network = fm.train(network, draw_batch, CONFIG, on_step=lambda _, bar=bar: bar.update()).network
+            network = training.train(network, draw_batch, CONFIG, on_step=lambda _, bar=bar: bar.update()).network
         spent = {"training_cpu_s": round(time.process_time() - began, 1)}
         clouds = [
             scoring.sampled(network, identity[k].expand(len(r), -1), POINTS, steps=EULER_STEPS, guidance=1.0, seed=k)

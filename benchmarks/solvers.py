@@ -22,8 +22,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-import fm
-from fm import metrics, times
+from fm import metrics, sampling, solvers, times
 from tasks.clouds import artifacts, density, figures, generation, scoring, training_set
 from tasks.store import files
 
@@ -41,24 +40,26 @@ Row = dict[str, Any]
 """method, shift or tolerance, evaluations, rms, chamfer"""
 
 
-def measured(velocity: fm.solvers.Velocity, noise: Tensor, truth: Tensor) -> tuple[list[Row], dict[str, float]]:
+def measured(velocity: solvers.Velocity, noise: Tensor, truth: Tensor) -> tuple[list[Row], dict[str, float]]:
     """Every solver's row, and what it can be compared with."""
-    exact, nearly = (fm.integrate(velocity, noise, times.grid(n), method="rk4").x for n in (REFERENCE, REFERENCE // 2))
+    exact, nearly = (
+        solvers.integrate(velocity, noise, times.grid(n), method="rk4").x for n in (REFERENCE, REFERENCE // 2)
+    )
     rows: list[Row] = []
 
-    def note(solution: fm.solvers.Solution, **settings: Any) -> None:
+    def note(solution: solvers.Solution, **settings: Any) -> None:
         rms = float((solution.x - exact).square().sum(-1).mean().sqrt())
         chamfer = float(metrics.chamfer(solution.x, truth).mean())
         rows.append({**settings, "evaluations": solution.evaluations, "rms": rms, "chamfer": round(chamfer, 4)})
         print(rows[-1], flush=True)
 
     for shift in SHIFTS:
-        for method, tableau in fm.METHODS.items():
+        for method, tableau in solvers.METHODS.items():
             for steps in (budget // len(tableau.weights) for budget in BUDGETS if budget >= len(tableau.weights)):
                 grid = times.grid(steps, factor=shift)
-                note(fm.integrate(velocity, noise, grid, method=method), method=method, shift=shift)
+                note(solvers.integrate(velocity, noise, grid, method=method), method=method, shift=shift)
     for tolerance in TOLERANCES:
-        note(fm.dopri5(velocity, noise, rtol=tolerance, atol=tolerance), method="dopri5", tolerance=tolerance)
+        note(solvers.dopri5(velocity, noise, rtol=tolerance, atol=tolerance), method="dopri5", tolerance=tolerance)
     compared = {
         "rms_of_half_the_reference_steps": float((nearly - exact).square().sum(-1).mean().sqrt()),
         "chamfer_of_the_reference": round(float(metrics.chamfer(exact, truth).mean()), 4),
@@ -70,7 +71,7 @@ def measured(velocity: fm.solvers.Velocity, noise: Tensor, truth: Tensor) -> tup
 def picture(rows: list[Row], compared: dict[str, float]) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     error, quality = figure.subplots(1, 2)
-    for method in (*fm.METHODS, "dopri5"):
+    for method in (*solvers.METHODS, "dopri5"):
         for shift in SHIFTS if method != "dopri5" else (1.0,):
             line = [row for row in rows if row["method"] == method and row.get("shift", 1.0) == shift]
             at = [row["evaluations"] for row in line]
@@ -95,7 +96,7 @@ def picture(rows: list[Row], compared: dict[str, float]) -> Figure:
 def table(rows: list[Row]) -> str:
     """RMS distance at each budget on equal steps, and of dopri5."""
     lines = ["| evaluations | " + " | ".join(map(str, BUDGETS)) + " |", "|---" * (len(BUDGETS) + 1) + "|"]
-    for method in fm.METHODS:
+    for method in solvers.METHODS:
         by_budget = {row["evaluations"]: row["rms"] for row in rows if row["method"] == method and row["shift"] == 1}
         texts = [f"{by_budget[n]:.2g}" if n in by_budget else "–" for n in BUDGETS]
         lines.append(f"| {method} | " + " | ".join(texts) + " |")
@@ -113,7 +114,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(frames), POINTS, network.dim, generator=generator, dtype=torch.float64)
     truth = data["point_clouds"][frames].double()
-    rows, compared = measured(fm.guided(network, conditions), noise, truth)
+    rows, compared = measured(sampling.guided(network, conditions), noise, truth)
     fresh = density.draw(data["density"], frames, POINTS, generator).double()
     compared["chamfer_of_fresh_points_of_the_frame"] = round(float(metrics.chamfer(fresh, truth).mean()), 4)
     compared["rms_of_the_end_points"] = round(math.sqrt(float(truth.square().sum(-1).mean())), 4)

@@ -26,8 +26,7 @@ from torchcfm.conditional_flow_matching import (
 )
 from torchcfm.models.models import MLP
 
-import fm
-from fm import couplings, paths
+from fm import couplings, paths, solvers
 from tasks.store import files
 
 RESULT = Path(__file__).parent / "results" / "speed.json"
@@ -62,7 +61,7 @@ def sample_ours(network: torch.nn.Module) -> None:
         return network(torch.cat([x, t.unsqueeze(1)], dim=1))
 
     with torch.no_grad():
-        fm.integrate(velocity, torch.randn(4096, 2), torch.linspace(0, 1, 101))
+        solvers.integrate(velocity, torch.randn(4096, 2), torch.linspace(0, 1, 101))
 
 
 def sample_by_hand(network: torch.nn.Module) -> None:

@@ -22,9 +22,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-import fm
 from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial
-from fm import distillation
+from fm import distillation, sampling
 from fm.training import DrawBatch, train
 from tasks import settings
 from tasks.clouds import artifacts, figures, fitting, generation, scoring, training_set
@@ -52,7 +51,7 @@ def main() -> None:
     texts = data["embeddings"][training_set.rows_of(data, training_set.TRAIN)].repeat(NOISES, 1)
 
     began = time.perf_counter()
-    ways = distillation.follow(
+    ways = distillation.teacher_trajectories(
         teacher, texts, POINTS, strides=2, steps=TEACHER_STEPS, generator=torch.Generator().manual_seed(0)
     )
     seconds = {"the teacher's ways": time.perf_counter() - began}
@@ -71,7 +70,7 @@ def main() -> None:
     for name, network in networks.items():
         for n in EVALUATIONS[name]:
             way = {"steps": n // 2, "method": "midpoint"} if name.endswith("midpoint") else {"steps": n}
-            drawn = fm.sample(network, trial.conditions, POINTS, x0=noise, **way).x
+            drawn = sampling.sample(network, trial.conditions, POINTS, x0=noise, **way).x
             scores[f"{name}, {n}"] = trial.scores(drawn)
             if n in (1, 2, EULER_STEPS):  # for the picture
                 clouds[f"{name},\n{n} evaluations" if n > 1 else f"{name},\n1 evaluation"] = drawn

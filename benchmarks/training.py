@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fm import checkpoints, networks
+from fm import networks
 from fm.training import Progress
 from tasks import settings
 from tasks.clouds import artifacts, density, figures, fitting, scoring, training_set
@@ -107,7 +107,7 @@ def on_the_way(
             bar.update()
             if progress.step - 1 in marks:  # its checkpoint was written after the step before this one
                 paused = time.perf_counter()
-                scored(checkpoints.read(Path(folder) / "checkpoint.pt")["ema"], progress.step - 1)
+                scored(torch.load(Path(folder) / "checkpoint.pt", weights_only=True)["ema"], progress.step - 1)
                 off += time.perf_counter() - paused
             reached = time.perf_counter() - began - off
 

@@ -15,8 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import fm
-from fm import couplings
+from fm import couplings, metrics, networks, sampling, training
 from fm.autoencoder import Autoencoder
 from tasks.clouds import density, figures, generation, scoring, toy_gallery, training_set
 from tasks.models.embedder import load_embedder
@@ -28,7 +27,7 @@ OUTPUT = ROOT / "examples" / "output"
 PROMPT = "Left-facing, laughing expression"
 LATENT = 32
 CLOUDS, POINTS, SEEN = 24, 64, 256  # of a step of the autoencoder: clouds, points to draw and to encode of each
-CONFIG = fm.TrainConfig(
+CONFIG = training.TrainConfig(
     steps=900, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1, condition_dropout=0.0
 )
 FLOW = {"name": "film", "dim": LATENT, "condition_dim": 512, "embedding": 128, "bandwidth": 0.2}
@@ -66,15 +65,15 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         index = some(VECTORS, generator)
         return normal[index].unsqueeze(1), embeddings[index]
 
-    flow = fm.build(FLOW)
+    flow = networks.build(FLOW)
     flow.standardize(embeddings[trained])
     flow = toy_gallery.train("flow of latents", flow, draw_latents, FLOW_CONFIG)
 
     def decode(latents: Tensor) -> Tensor:
-        return fm.sample(autoencoder.decoder, latents, DRAWN, steps=20, generator=generator).x
+        return sampling.sample(autoencoder.decoder, latents, DRAWN, steps=20, generator=generator).x
 
     def write(conditions: Tensor) -> Tensor:
-        drawn = fm.sample(flow, conditions, 1, steps=20, guidance=1.5, generator=generator).x
+        drawn = sampling.sample(flow, conditions, 1, steps=20, guidance=1.5, generator=generator).x
         return drawn.squeeze(1) * std + mean
 
     rows = scoring.spread(held_out, COMPARED)
@@ -88,7 +87,8 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         "the mean cloud": density.draw(maps, some(DRAWN, generator), len(rows), generator).transpose(0, 1),
     }
     for name, x in clouds.items():
-        print(f"{name}: Chamfer {fm.chamfer(x, truth).mean():.3f}, sliced W2 {fm.sliced_w2(x, truth).mean():.3f}")
+        chamfer, sliced_w2 = (distance(x, truth).mean() for distance in (metrics.chamfer, metrics.sliced_w2))
+        print(f"{name}: Chamfer {chamfer:.3f}, sliced W2 {sliced_w2:.3f}")
 
     few = scoring.spread(torch.arange(len(rows)), SHOWN)
     text = generation.embed([PROMPT], load_embedder(Checkpoint.model_validate(data["embedder"]), root))

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import fm
+from fm import couplings, metrics, networks, sampling, training
 from tasks.clouds import density, figures, pictures, toy_gallery, training_set
 from tasks.errors import StippleError
 from tasks.store import files
@@ -26,9 +26,9 @@ OUTPUT = ROOT / "examples" / "output"
 FACES = ("finn-turns-right.mp4/000000", "finn-turns-left-laughing.mp4/000000")
 NETWORK = {"name": "film", "condition_dim": 1, "width": 64, "blocks": 3, "embedding": 64}
 POINTS = 1024  # of a step
-CONFIG = fm.TrainConfig(
+CONFIG = training.TrainConfig(
     steps=500, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=64,
-    coupling=partial(fm.couplings.exact_ot, block=256),
+    coupling=partial(couplings.exact_ot, block=256),
 )  # fmt: skip
 DRAWN, STEPS, SHOWN = 1500, 24, 7
 
@@ -47,15 +47,16 @@ def main(faces: tuple[str, ...] = FACES, root: Path = ROOT, output: Path = OUTPU
 
     network = toy_gallery.train(
         "morph",
-        fm.build(NETWORK),
+        networks.build(NETWORK),
         lambda generator: (points_of(rows[1], POINTS, generator),),
         replace(CONFIG, source=source),
     )
     generator = torch.Generator().manual_seed(0)
     x0, true, again = (points_of(row, DRAWN, generator) for row in (rows[0], rows[1], rows[1]))
-    way = fm.sample(network, None, DRAWN, x0=x0, steps=STEPS, trajectory=True).trajectory[:, 0]
+    way = sampling.sample(network, None, DRAWN, x0=x0, steps=STEPS, trajectory=True).trajectory[:, 0]
     for name, x in {"the first face": x0, "morphed": way[-1:], "another sample of the second": again}.items():
-        print(f"{name}: Chamfer {float(fm.chamfer(x, true)):.3f}, sliced W2 {float(fm.sliced_w2(x, true)):.3f}")
+        chamfer, sliced_w2 = (float(distance(x, true)) for distance in (metrics.chamfer, metrics.sliced_w2))
+        print(f"{name}: Chamfer {chamfer:.3f}, sliced W2 {sliced_w2:.3f}")
     shown = torch.linspace(0, STEPS, SHOWN).long()
     files.write(output / "morph.png", figures.cloud_rows({"": way[shown]}))
     files.write(output / "morph.gif", pictures.gif([x.numpy() for x in way], side=300))

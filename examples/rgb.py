@@ -16,9 +16,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-import fm
-from examples import pictures
-from tasks import clouds, evaluate, points
+from examples import cloud_files, pictures
+from fm import metrics, networks, sampling, training
+from tasks import evaluate, points
 from tasks.clouds import density, generation, scoring, toy_gallery, training_set
 from tasks.clouds.density import EXTENT
 from tasks.models.embedder import load_embedder
@@ -36,7 +36,7 @@ LINES = 0.5  # share of the points along the lines of a frame
 COLOR = 1.5  # a colour channel spans [-COLOR, COLOR], so that it weighs nearly as much as a place
 NETWORK = {"name": "film", "dim": 5, "condition_dim": 512, "bandwidth": 3.0}
 CLOUDS, POINTS = 32, 48  # of a training step
-CONFIG = fm.TrainConfig(steps=2500, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1)
+CONFIG = training.TrainConfig(steps=2500, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1)
 DRAWN, SIDE, RADIUS = 6000, 320, 1.9
 COMPARED = 16  # held-out frames, for the scores
 
@@ -53,23 +53,24 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         index = trained[torch.randint(len(trained), (CLOUDS,), generator=generator)]
         return sample(frames, maps, index, POINTS, generator), embeddings[index]
 
-    network = fm.build(NETWORK)
+    network = networks.build(NETWORK)
     network.standardize(embeddings[trained])
     network = toy_gallery.train("in colour", network, draw_batch, CONFIG)
 
     generator = torch.Generator().manual_seed(0)
     rows = scoring.spread(training_set.rows_of(data, training_set.HELD_OUT), COMPARED)
     truth, again = (sample(frames, maps, rows, 1024, generator) for _ in range(2))
-    drawn = fm.sample(network, embeddings[rows], 1024, steps=20, generator=generator).x
+    drawn = sampling.sample(network, embeddings[rows], 1024, steps=20, generator=generator).x
     for name, x in {"drawn from held-out summaries": drawn, "another sample of the frame": again}.items():
-        print(f"{name}: Chamfer {fm.chamfer(x, truth).mean():.3f}, sliced W2 {fm.sliced_w2(x, truth).mean():.3f}")
+        chamfer, sliced_w2 = (distance(x, truth).mean() for distance in (metrics.chamfer, metrics.sliced_w2))
+        print(f"{name}: Chamfer {chamfer:.3f}, sliced W2 {sliced_w2:.3f}")
 
     conditions = generation.embed(PROMPTS, load_embedder(Checkpoint.model_validate(data["embedder"]), root))
-    portraits = fm.sample(network, conditions, DRAWN, steps=30, guidance=1.5, generator=generator).x
+    portraits = sampling.sample(network, conditions, DRAWN, steps=30, guidance=1.5, generator=generator).x
     files.write(output / "rgb.png", pictures.png(pictures.grid([[portrait(x) for x in portraits]]), 64))
     for i, x in enumerate(portraits, start=1):
         placed = torch.stack([x[:, 0], -x[:, 1], 0 * x[:, 0]], dim=1)  # upright and flat, for any viewer of PLY files
-        clouds.write(output / f"rgb-{i}.ply", torch.cat([placed, colors(x)], dim=1).numpy())
+        cloud_files.write(output / f"rgb-{i}.ply", torch.cat([placed, colors(x)], dim=1).numpy())
     print(output / "rgb.png")
 
 

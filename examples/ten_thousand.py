@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-import fm
 from examples import pictures
+from fm import metrics
 from tasks.clouds import artifacts, density, generation, scoring, training_set
 from tasks.store import files
 
@@ -37,7 +37,8 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         drawn = scoring.sampled(network, embeddings[rows], n, steps=20, guidance=1.0, seed=0)
         print(f"{n} points, {(time.perf_counter() - began) / len(rows):.2f} s a cloud")
         for name, x in {"drawn from held-out summaries": drawn, "another sample of the frame": again}.items():
-            print(f"{name}: Chamfer {fm.chamfer(x, truth).mean():.4f}, sliced W2 {fm.sliced_w2(x, truth).mean():.4f}")
+            chamfer, sliced_w2 = (distance(x, truth).mean() for distance in (metrics.chamfer, metrics.sliced_w2))
+            print(f"{name}: Chamfer {chamfer:.4f}, sliced W2 {sliced_w2:.4f}")
         columns += [truth, drawn]
     table = [[pictures.picture(cloud[i].numpy(), SIDE) for cloud in columns] for i in range(SHOWN)]
     files.write(output / "ten-thousand.png", pictures.png(pictures.grid(table), 8))

@@ -18,15 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import fm
-from examples import pictures
-from tasks import clouds
+from examples import cloud_files, pictures
+from fm import metrics, networks, sampling, training
 from tasks.clouds import toy_gallery
 from tasks.errors import StippleError
 from tasks.store import files
 
 OUTPUT = Path(__file__).parent / "output"
-CONFIG = fm.TrainConfig(
+CONFIG = training.TrainConfig(
     steps=700, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=4, condition_dropout=0.0
 )
 CLOUDS, POINTS = 16, 128  # of a training step
@@ -101,7 +100,7 @@ SOLIDS: dict[str, Solid] = {
 
 def own(path: Path) -> tuple[dict[str, Solid], Tensor, float]:
     """The cloud in a file, moved to the middle and scaled to the size of the noise; where it was, and how large."""
-    points = torch.from_numpy(clouds.read(path))[:, :3]
+    points = torch.from_numpy(cloud_files.read(path))[:, :3]
     if points.shape[1] < 3:
         raise StippleError(f"{path} holds points of {points.shape[1]} coordinates; give a cloud of 3 or more")
     middle = points.mean(0)
@@ -124,17 +123,17 @@ def main(path: Path | None = None, output: Path = OUTPUT) -> None:
         return sample(index, POINTS, generator), classes[index]
 
     config = {"name": "film", "dim": 3, "condition_dim": len(names), **SIZES}
-    network = toy_gallery.train("in space", fm.build(config), draw_batch, CONFIG)
+    network = toy_gallery.train("in space", networks.build(config), draw_batch, CONFIG)
 
     generator = torch.Generator().manual_seed(0)
-    drawn = fm.sample(network, classes, DRAWN, steps=20, method="midpoint", generator=generator).x
+    drawn = sampling.sample(network, classes, DRAWN, steps=20, method="midpoint", generator=generator).x
     true, again = (sample(torch.arange(len(names)), DRAWN, generator) for _ in range(2))
-    scores = [(fm.chamfer(x, true), fm.sliced_w2(x, true)) for x in (drawn, again)]
+    scores = [(metrics.chamfer(x, true), metrics.sliced_w2(x, true)) for x in (drawn, again)]
     for i, name in enumerate(names):
         chamfer, w2, floor, w2_floor = (float(score[i]) for pair in scores for score in pair)
         print(f"{name}: Chamfer {chamfer:.3f} (floor {floor:.3f}), sliced W2 {w2:.3f} (floor {w2_floor:.3f})")
         for suffix in (".ply", ".npy"):
-            clouds.write(output / f"{name}{suffix}", (drawn[i] * scale + middle).numpy())
+            cloud_files.write(output / f"{name}{suffix}", (drawn[i] * scale + middle).numpy())
     gif = output / ("solids.gif" if path is None else f"{path.stem}.gif")
     files.write(gif, pictures.turntable(drawn))
     print(gif)

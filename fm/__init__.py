@@ -1,52 +1,37 @@
 """Flow matching for conditional point clouds: torch in, torch out.
 
-What most programs need is here by name; the modules with the rest, `fm.paths`, `fm.plots` and so on, are loaded when
-they are first used.
+One path leads to each public name, `fm.<module>.<name>`; a module is loaded when it is first used.
 """
 
 import importlib
+import pkgutil
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from fm.guidance import GUIDANCES, guided
-from fm.metrics import chamfer, emd, pairwise_chamfer, pairwise_sliced_w2, retrieval, sinkhorn_emd, sliced_w2
-from fm.networks import NETWORKS, build
-from fm.solvers import METHODS, dopri5, integrate, sample
-from fm.training import NotFinite, Progress, TrainConfig, TrainResult, train
+if TYPE_CHECKING:
+    from fm import autoencoder as autoencoder
+    from fm import conversions as conversions
+    from fm import couplings as couplings
+    from fm import distillation as distillation
+    from fm import likelihood as likelihood
+    from fm import metrics as metrics
+    from fm import networks as networks
+    from fm import paths as paths
+    from fm import plots as plots
+    from fm import sampling as sampling
+    from fm import set_metrics as set_metrics
+    from fm import solvers as solvers
+    from fm import times as times
+    from fm import toys as toys
+    from fm import training as training
+    from fm import trajectories as trajectories
+else:
 
-MODULES = (
-    "autoencoder", "conversions", "couplings", "distillation", "guidance", "likelihood", "metrics", "networks", "paths",
-    "plots", "sets", "solvers", "times", "toys", "training", "trajectories",
-)  # fmt: skip
-
-__all__ = [
-    "GUIDANCES",
-    "METHODS",
-    "NETWORKS",
-    "NotFinite",
-    "Progress",
-    "TrainConfig",
-    "TrainResult",
-    "build",
-    "chamfer",
-    "dopri5",
-    "emd",
-    "guided",
-    "integrate",
-    "pairwise_chamfer",
-    "pairwise_sliced_w2",
-    "retrieval",
-    "sample",
-    "sinkhorn_emd",
-    "sliced_w2",
-    "train",
-]
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name in MODULES:
-        return importlib.import_module(f"fm.{name}")
-    raise AttributeError(f"module 'fm' has no attribute {name!r}")
+    def __getattr__(name: str) -> ModuleType:
+        if name in __dir__():
+            return importlib.import_module(f"fm.{name}")
+        raise AttributeError(f"module 'fm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *MODULES])
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))

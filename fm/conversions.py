@@ -17,10 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fm.checks import one_of, require, same_shape, times
-from fm.paths import Path
+from fm import paths
+from fm._checks import require, require_one_of, require_same_shape, require_unit_interval
 
-KINDS = ("velocity", "data", "noise", "score")
+PREDICTIONS = ("velocity", "data", "noise", "score")
 
 
 class Schedule(NamedTuple):
@@ -32,7 +32,7 @@ class Schedule(NamedTuple):
     dgamma: Tensor
 
 
-def schedule(path: Path, t: Tensor) -> Schedule:
+def schedule(path: paths.Path, t: Tensor) -> Schedule:
     """b, γ, b', γ' of a path at t, each of t's shape."""
     a, b, s, da, db, ds = (torch.as_tensor(c).to(t).expand_as(t) for c in path.coefficients(t))
     gamma = (a.square() + s.square()).sqrt()
@@ -40,19 +40,19 @@ def schedule(path: Path, t: Tensor) -> Schedule:
     return Schedule(b, gamma, db, slope)
 
 
-def convert(value: Tensor, x: Tensor, t: Tensor, path: Path, *, given: str, wanted: str) -> Tensor:
-    """The `wanted` prediction at x_t [B, …], t [B], from the `given` one; both are keys of `KINDS`.
+def convert(value: Tensor, x: Tensor, t: Tensor, path: paths.Path, *, given: str, wanted: str) -> Tensor:
+    """The `wanted` prediction at x_t [B, …], t [B], from the `given` one; both are members of `PREDICTIONS`.
 
     Raises:
         ValueError: t is where the given prediction does not determine the wanted one: data says nothing of the noise
             where γ = 0 (mostly t = 1), noise and score say nothing of the data where b = 0 (t = 0), and the score is
             infinite where γ = 0.
     """
-    one_of("given", given, KINDS)
-    one_of("wanted", wanted, KINDS)
-    same_shape(value=value, x=x)
+    require_one_of("given", given, PREDICTIONS)
+    require_one_of("wanted", wanted, PREDICTIONS)
+    require_same_shape(value=value, x=x)
     require(t.shape == x.shape[:1], "the shape of t", tuple(t.shape), f"[{x.shape[0]}]")
-    times("t", t)
+    require_unit_interval("t", t)
     if given == wanted:
         return value
     b, gamma, db, dgamma = (c.reshape(-1, *[1] * (x.ndim - 1)) for c in schedule(path, t))

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fm.assignment import assign
-from fm.checks import finite, require, same_shape
+from fm._assignment import assign
+from fm._checks import require, require_finite, require_same_shape
 
 
 class Coupling(Protocol):
@@ -32,7 +32,7 @@ def independent(
     x0: Tensor, x1: Tensor, *, condition: Tensor | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
     """x0 as it was drawn."""
-    same_shape(x0=x0, x1=x1)
+    require_same_shape(x0=x0, x1=x1)
     return x0
 
 
@@ -86,7 +86,7 @@ def inside_condition(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """`coupling` among the vectors of equal condition (labels [..., N], or equal rows [..., N, C]) only."""
-    same_shape(x0=x0, x1=x1)
+    require_same_shape(x0=x0, x1=x1)
     condition = _per_vector(condition, x1)
     rows = condition.reshape(-1, *condition.shape[x1.ndim - 2 :])
     sources, targets = (v.reshape(-1, *v.shape[-2:]) for v in (x0, x1))
@@ -129,7 +129,7 @@ def mixed(
 ) -> Tensor:
     """A convex mix: `coupling` among a random `share` of the pairs, the others independent."""
     require(0 <= share <= 1, "share", share, "in [0, 1]")
-    same_shape(x0=x0, x1=x1)
+    require_same_shape(x0=x0, x1=x1)
     n = x0.shape[-2]
     chosen = torch.randperm(n, generator=generator)[: round(share * n)].to(x0.device)
     if len(chosen) < 2:
@@ -148,17 +148,17 @@ def across_batch(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """`coupling` along the batch: each sample [B, …] is one vector, with its own condition [B, C]."""
-    same_shape(x0=x0, x1=x1)
+    require_same_shape(x0=x0, x1=x1)
     paired = coupling(x0.flatten(1), x1.flatten(1), condition=condition, generator=generator)
     return paired.reshape(x0.shape)
 
 
 def assignment(x0: Tensor, x1: Tensor, *, block: int | None = None) -> Tensor:
     """The optimal plan as indices [..., N]: x1[…, i, :] gets x0[…, assignment[…, i], :]. See `exact_ot`."""
-    same_shape(x0=x0, x1=x1)
+    require_same_shape(x0=x0, x1=x1)
     require(x0.ndim >= 2, "the shape of x0", tuple(x0.shape), "[..., N, D]")
-    finite("x0", x0)
-    finite("x1", x1)
+    require_finite("x0", x0)
+    require_finite("x1", x1)
     n = x0.shape[-2]
     require(n >= 2, "the number of vectors of x0", n, "2 or more: transport of a single one pairs nothing")
     require(block is None or block >= 2, "block", block, "2 or more, or None")
@@ -176,8 +176,8 @@ def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
     import ot  # here, because the import is slow and most calls do without
 
     require(regularization > 0, "regularization", regularization, "positive")
-    finite("x0", x0)
-    finite("x1", x1)
+    require_finite("x0", x0)
+    require_finite("x1", x1)
     costs = _costs(x0.double(), x1.double())
     plans = [
         ot.sinkhorn([], [], cost, regularization, method="sinkhorn_log", numItermax=20_000, stopThr=1e-10, warn=True)
@@ -205,6 +205,7 @@ def _per_vector(condition: Tensor | None, x1: Tensor) -> Tensor:
     wanted = tuple(x1.shape[:-1])
     require(shape is not None and shape[: len(wanted)] == wanted and len(shape) in (len(wanted), len(wanted) + 1),
             "the shape of condition", shape, f"{list(wanted)} or {[*wanted, 'C']}, one for each vector")  # fmt: skip
+    assert condition is not None
     return condition.unsqueeze(-1) if condition.ndim == len(wanted) else condition
 
 

@@ -3,8 +3,8 @@
 Both are the training loop of `fm.training` on pairs that the teacher made. Start from a copy of the teacher, which is
 near the answer already:
 
-    student = copy.deepcopy(teacher)
-    train(student, reflow_batches(follow(teacher, conditions, 1024), conditions), config)
+    ends = teacher_trajectories(teacher, conditions, 1024)
+    train(copy.deepcopy(teacher), reflow_batches(ends, conditions), config)
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fm.checks import require
-from fm.solvers import sample
-from fm.training import Batch, DrawBatch
+from fm import sampling, training
+from fm._checks import require
 
 
-def follow(
+def teacher_trajectories(
     teacher: nn.Module,
     conditions: Tensor | None,
     num_points: int,
@@ -40,15 +39,18 @@ def follow(
     require(steps % strides == 0, "steps", steps, f"a multiple of the {strides} strides")
     parts = []
     for rows in [None] if conditions is None else conditions.split(batch):
-        solution = sample(
+        solution = sampling.sample(
             teacher, rows, num_points,
             steps=steps, method=method, guidance=guidance, generator=generator, trajectory=True,
         )  # fmt: skip
+        assert solution.trajectory is not None
         parts.append(solution.trajectory[:: steps // strides].cpu())
     return torch.cat(parts, dim=1)
 
 
-def reflow_batches(trajectory: Tensor, conditions: Tensor | None, *, clouds: int = 16, points: int = 256) -> DrawBatch:
+def reflow_batches(
+    trajectory: Tensor, conditions: Tensor | None, *, clouds: int = 16, points: int = 256
+) -> training.DrawBatch:
     """Batches of the teacher's pairs (x0, x1) for a second rectified flow (Liu et al., arXiv 2209.03003, algorithm 1).
 
     Args:
@@ -56,16 +58,18 @@ def reflow_batches(trajectory: Tensor, conditions: Tensor | None, *, clouds: int
         clouds, points: of a batch; the points are drawn anew from each cloud's N.
     """
 
-    def draw(generator: torch.Generator) -> Batch:
+    def draw(generator: torch.Generator) -> training.Batch:
         cloud, point = _choose(trajectory, clouds, points, generator)
         x0, x1 = (trajectory[end, cloud[:, None], point] for end in (0, -1))
-        return Batch(x1, None if conditions is None else conditions[cloud], x0)
+        return training.Batch(x1, None if conditions is None else conditions[cloud], x0)
 
     return draw
 
 
-def stride_batches(trajectory: Tensor, conditions: Tensor | None, *, clouds: int = 16, points: int = 256) -> DrawBatch:
-    """Batches for a student whose k Euler steps go where the teacher went: [k + 1, M, N, D] as `follow` gives them.
+def stride_batches(
+    trajectory: Tensor, conditions: Tensor | None, *, clouds: int = 16, points: int = 256
+) -> training.DrawBatch:
+    """Batches for a student whose k Euler steps go where `teacher_trajectories` [k + 1, M, N, D] went.
 
     A stride from X_i to X_{i+1} is a straight line, prolonged to t = 0 and 1, and trained at t = i/k alone, where its
     velocity k (X_{i+1} - X_i) is what Euler needs. With one stride this is the one-step distillation of rectified flow
@@ -73,14 +77,14 @@ def stride_batches(trajectory: Tensor, conditions: Tensor | None, *, clouds: int
     """
     strides = len(trajectory) - 1
 
-    def draw(generator: torch.Generator) -> Batch:
+    def draw(generator: torch.Generator) -> training.Batch:
         cloud, point = _choose(trajectory, clouds, points, generator)
         i = torch.randint(strides, (clouds,), generator=generator)
         here, there = (trajectory[i + end, cloud][torch.arange(clouds)[:, None], point] for end in (0, 1))
         t = i.to(here) / strides
         velocity = strides * (there - here)
         x0 = here - t[:, None, None] * velocity
-        return Batch(x0 + velocity, None if conditions is None else conditions[cloud], x0, t)
+        return training.Batch(x0 + velocity, None if conditions is None else conditions[cloud], x0, t)
 
     return draw
 

@@ -12,11 +12,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fm.checks import finite, one_of, require
-from fm.runge_kutta import Velocity, integrate
-from fm.times import grid
+from fm import solvers, times
+from fm._checks import require, require_finite, require_one_of
 
-METHODS = ("exact", "hutchinson")
+TRACES = ("exact", "hutchinson")
 
 
 def standard_normal(x: Tensor) -> Tensor:
@@ -24,7 +23,7 @@ def standard_normal(x: Tensor) -> Tensor:
     return -0.5 * (x.square() + math.log(2 * math.pi)).sum(-1)
 
 
-def divergence(velocity: Velocity, x: Tensor, t: Tensor, probe: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def divergence(velocity: solvers.Velocity, x: Tensor, t: Tensor, probe: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """v(x, t) and its divergence [...] over the last axis of x [B, …, D].
 
     Exact, by one backward pass for each of the D coordinates; or with a `probe` of x's shape, of mean 0 and covariance
@@ -44,7 +43,7 @@ def divergence(velocity: Velocity, x: Tensor, t: Tensor, probe: Tensor | None = 
 
 
 def log_likelihood(
-    velocity: Velocity,
+    velocity: solvers.Velocity,
     x: Tensor,
     *,
     steps: int = 100,
@@ -61,9 +60,9 @@ def log_likelihood(
         trace: "exact", or "hutchinson" for large D, whose noise is that of `probes` random signs a vector.
         log_source: log density of x0.
     """
-    one_of("trace", trace, METHODS)
+    require_one_of("trace", trace, TRACES)
     require(probes >= 1, "probes", probes, "1 or more")
-    finite("x", x)
+    require_finite("x", x)
     if trace == "exact":
         return _solve(velocity, x, None, steps, method, log_source)
     estimates = []
@@ -74,18 +73,23 @@ def log_likelihood(
 
 
 def _solve(
-    velocity: Velocity, x: Tensor, probe: Tensor | None, steps: int, method: str, log_source: Callable[[Tensor], Tensor]
+    velocity: solvers.Velocity,
+    x: Tensor,
+    probe: Tensor | None,
+    steps: int,
+    method: str,
+    log_source: Callable[[Tensor], Tensor],
 ) -> Tensor:
     def joint(state: Tensor, t: Tensor) -> Tensor:
         v, growth = divergence(velocity, state[..., :-1], t, probe)
         return torch.cat([v, growth.unsqueeze(-1)], dim=-1)
 
     start = torch.cat([x, torch.zeros_like(x[..., :1])], dim=-1)
-    end = integrate(joint, start, grid(steps).flip(0), method=method).x
+    end = solvers.integrate(joint, start, times.grid(steps).flip(0), method=method).x
     return log_source(end[..., :-1]) + end[..., -1]
 
 
-def bits_per_dimension(log_likelihood: Tensor, dim: int) -> Tensor:
+def bits_per_dimension(log_likelihoods: Tensor, dim: int) -> Tensor:
     """-log₂ p / D of log likelihoods in nats."""
     require(dim >= 1, "dim", dim, "1 or more")
-    return -log_likelihood / (dim * math.log(2))
+    return -log_likelihoods / (dim * math.log(2))

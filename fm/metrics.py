@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from fm.assignment import assign
-from fm.checks import cloud, require
-from fm.couplings import exact_ot
+from fm import couplings
+from fm._assignment import assign
+from fm._checks import require, require_clouds
 
 _ROWS = 1024  # of a table of distances that is not kept whole
 _OVERRELAXED = 1.8  # of a Sinkhorn step; 1 is plain and needs several times the rounds
@@ -44,10 +44,7 @@ def sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64) -> Tensor:
     the plane the directions are evenly spread over the half circle; above, they are fixed random ones.
     """
     _pairs(x, y)
-    px, py = (
-        _profiles(x, max(x.shape[1], y.shape[1]), directions),
-        _profiles(y, max(x.shape[1], y.shape[1]), directions),
-    )
+    px, py = (_projected_quantiles(c, max(x.shape[1], y.shape[1]), directions) for c in (x, y))
     return (px - py).square().mean(dim=(1, 2)).sqrt()
 
 
@@ -57,7 +54,7 @@ def pairwise_sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64, quantiles:
     A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one matrix product.
     """
     _same_space(x, y)
-    px, py = (_profiles(c, quantiles, directions).flatten(1) for c in (x, y))
+    px, py = (_projected_quantiles(c, quantiles, directions).flatten(1) for c in (x, y))
     return torch.cdist(px, py) / math.sqrt(px.shape[1])
 
 
@@ -67,7 +64,7 @@ def pairwise_chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
     return torch.stack([chamfer(a.expand(len(y), -1, -1), y, squared=squared) for a in x])
 
 
-def _profiles(x: Tensor, quantiles: int, directions: int) -> Tensor:
+def _projected_quantiles(x: Tensor, quantiles: int, directions: int) -> Tensor:
     """Sorted projections [B, directions, quantiles] of clouds [B, N, D]."""
     require(directions >= 1, "directions", directions, "1 or more")
     dim = x.shape[-1]
@@ -135,7 +132,7 @@ def w2(x: Tensor, y: Tensor) -> float:
     """Exact 2-Wasserstein distance of two sets of points [N, D]: the root of the mean squared assigned distance."""
     shapes = [tuple(x.shape), tuple(y.shape)]
     require(x.ndim == 2 and x.shape == y.shape, "the shapes of x and y", shapes, "[N, D] both")
-    paired = exact_ot(x, y, block=None)
+    paired = couplings.exact_ot(x, y, block=None)
     return float((paired - y).square().sum(-1).mean().sqrt())
 
 
@@ -155,6 +152,6 @@ def _pairs(x: Tensor, y: Tensor) -> None:
 
 
 def _same_space(x: Tensor, y: Tensor) -> None:
-    cloud("x", x)
-    cloud("y", y)
+    require_clouds("x", x)
+    require_clouds("y", y)
     require(x.shape[2] == y.shape[2], "the dimension of x and y", [x.shape[2], y.shape[2]], "equal")

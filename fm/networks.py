@@ -1,4 +1,9 @@
-"""Velocity networks by name, and building one from its configuration."""
+"""Velocity networks by name, and building one from its configuration.
+
+x [B, N, D], t [B] in [0, 1], condition [B, C] → velocity [B, N, D]. The points of a cloud may come in any number and
+order. Without a condition, or where `keep` is False, the network answers for the unconditional distribution, which
+classifier-free guidance needs. A label is a condition, too: pass its one-hot row, and the first layer is its embedding.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,9 @@ from typing import Any
 
 import torch
 
-from fm.checks import one_of
-from fm.pointwise import Conditioned, Film, PointMLP
-from fm.setwise import SetFilm
+from fm._checks import require_one_of
+from fm._pointwise import Conditioned, Film, PointMLP
+from fm._set_film import SetFilm
 
 __all__ = ["NETWORKS", "Conditioned", "Film", "PointMLP", "SetFilm", "build"]
 
@@ -37,7 +42,7 @@ def build(config: dict[str, Any]) -> Conditioned:
     """
     sizes = dict(config)
     name, seed = sizes.pop("name", None), sizes.pop("seed", 0)
-    one_of('config["name"]', name, NETWORKS)
+    require_one_of('config["name"]', name, NETWORKS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fm.checks import require, same_shape, times
+from fm._checks import require, require_same_shape, require_unit_interval
 
 
 class Coefficients(NamedTuple):
@@ -59,9 +59,9 @@ class Path:
             t: [B] in [0, 1], one time for each pair.
             noise: ε of x1's shape; drawn from `generator` when a path needs it and it is not given.
         """
-        same_shape(x0=x0, x1=x1)
+        require_same_shape(x0=x0, x1=x1)
         require(t.shape == x1.shape[:1], "the shape of t", tuple(t.shape), f"[{x1.shape[0]}], one time for each pair")
-        times("t", t)
+        require_unit_interval("t", t)
         wide = (-1, *[1] * (x1.ndim - 1))
         a, b, s, da, db, ds = (c.reshape(wide) if isinstance(c, Tensor) else c for c in self.coefficients(t))
         if self.sigma > 0 and noise is None:
@@ -75,10 +75,9 @@ def _sum(first: tuple[Tensor | float, Tensor], *others: tuple[Tensor | float, Te
     if isinstance(weight, Tensor) or weight != 1:
         total = weight * total
     for weight, x in others:
-        if isinstance(weight, Tensor):
-            total = total + weight * x
-        elif weight != 0:
-            total = torch.add(total, x, alpha=weight)
+        if isinstance(weight, Tensor) or weight != 0:
+            assert x is not None, "sigma is 0, but the coefficient of the noise is not"
+            total = total + weight * x if isinstance(weight, Tensor) else torch.add(total, x, alpha=weight)
     return total
 
 

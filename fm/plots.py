@@ -14,8 +14,8 @@ from matplotlib.colors import LinearSegmentedColormap, hsv_to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fm.checks import cloud, require
-from fm.runge_kutta import Velocity
+from fm import solvers
+from fm._checks import require, require_clouds
 
 INK, PALE = "#1d2433", "#b9c0cc"
 DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff00", "#9fc3e6", "#2f6fde", "#1b2a6b", "#0d1020"])
@@ -55,10 +55,10 @@ def clouds(
 ) -> Figure:
     """Clouds [B, N, 2] side by side, each in [-limit, limit]² and `side` inches wide. y_down: as images have it, still
     drawn upright. labels: the class of each point [B, N], which gives it its hue."""
-    cloud("x", x)
-    figure, axes = _grid(len(x), columns, limit, side)
+    require_clouds("x", x)
+    figure, axes = _panels(len(x), columns, limit, side)
     for i, axis in enumerate(axes):
-        _dots(axis, x[i], size=size, color=INK if labels is None else _by_class(labels)[i])
+        _draw_points(axis, x[i], size=size, color=INK if labels is None else _class_colors(labels)[i])
         if y_down:
             axis.invert_yaxis()
         if i < len(titles):
@@ -69,14 +69,14 @@ def clouds(
 def trajectories(
     trajectory: Tensor, *, count: int = 200, limit: float = 3, side: float = 2, labels: Tensor | None = None
 ) -> Figure:
-    """The ways [S + 1, N, 2] of the first `count` points, from pale starts to dark ends.
+    """The trajectories [S + 1, N, 2] of the first `count` points, from pale starts to dark ends.
 
-    A way has the hue of its class in `labels` [N], or else of the direction in which it starts, seen from the origin.
+    Each has the hue of its class in `labels` [N], or else of the direction in which it starts, seen from the origin.
     """
     require(trajectory.ndim == 3, "the shape of trajectory", tuple(trajectory.shape), "[S + 1, N, 2]")
-    figure, (axis,) = _grid(1, 1, limit, side)
-    colors = None if labels is None else _by_class(labels)[:count]
-    _ways(axis, trajectory[:, :count], size=1.2 * side, colors=colors)
+    figure, (axis,) = _panels(1, 1, limit, side)
+    colors = None if labels is None else _class_colors(labels)[:count]
+    _draw_trajectories(axis, trajectory[:, :count], size=1.2 * side, colors=colors)
     return figure
 
 
@@ -92,7 +92,7 @@ def over_time(
 
 @torch.no_grad()
 def field(
-    velocity: Velocity,
+    velocity: solvers.Velocity,
     *,
     at: Sequence[float] = (0.1, 0.5, 0.9),
     arrows: int = 20,
@@ -104,13 +104,13 @@ def field(
 
     behind: the cloud [N, 2] that each time's arrows move.
     """
-    x = _lattice(arrows, limit)
-    figure, axes = _grid(len(at), len(at), limit, side)
+    x = lattice(arrows, limit)
+    figure, axes = _panels(len(at), len(at), limit, side)
     for i, (axis, t) in enumerate(zip(axes, at, strict=True)):
-        v = velocity(x, torch.tensor([float(t)]))[0].cpu()
+        v = velocity(x.unsqueeze(0), torch.tensor([float(t)]))[0].cpu()
         if i < len(behind):
-            _dots(axis, behind[i], size=0.6 * side, color=PALE)
-        axis.quiver(*x[0].T.numpy(), *v.T.numpy(), v.norm(dim=-1).numpy(), cmap=SPEED, width=0.0045, zorder=3)
+            _draw_points(axis, behind[i], size=0.6 * side, color=PALE)
+        axis.quiver(*x.T.numpy(), *v.T.numpy(), v.norm(dim=-1).numpy(), cmap=SPEED, width=0.0045, zorder=3)
         axis.set_title(f"t = {t:.2f}", fontsize=8)
     return figure
 
@@ -119,7 +119,7 @@ def density(
     log_densities: Sequence[Tensor], titles: Sequence[str] = (), *, limit: float = 3, side: float = 2
 ) -> Figure:
     """Densities given as log p on `lattice` points [n²] each. The darkest colour is each one's 99.5 % quantile."""
-    figure, axes = _grid(len(log_densities), len(log_densities), limit, side)
+    figure, axes = _panels(len(log_densities), len(log_densities), limit, side)
     for i, (axis, values) in enumerate(zip(axes, log_densities, strict=True)):
         cells = round(len(values) ** 0.5)
         image = values.reshape(cells, cells).exp().cpu().numpy()
@@ -151,9 +151,9 @@ def why_paths_bend(flows: Sequence[Flow], *, limit: float = 3) -> Figure:
             axis.set_axis_off()
         for axis in column[:3]:
             axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-        _ways(pairs, flow.pairs, size=4)
-        _ways(paths, flow.trajectory, size=4)
-        _dots(few, flow.few, size=1.5)
+        _draw_trajectories(pairs, flow.pairs, size=4)
+        _draw_trajectories(paths, flow.trajectory, size=4)
+        _draw_points(few, flow.few, size=1.5)
         pairs.set_title(flow.title, fontsize=13, fontweight="bold", pad=30)
         pairs.text(0.5, 1.02, flow.note, transform=pairs.transAxes, fontsize=8, ha="center", va="bottom")
         for line, (name, value) in enumerate(flow.numbers.items()):
@@ -167,20 +167,16 @@ def why_paths_bend(flows: Sequence[Flow], *, limit: float = 3) -> Figure:
 
 def lattice(side: int, limit: float = 3) -> Tensor:
     """The points [side², 2] on which `density` wants its values, row by row from below."""
-    return _lattice(side, limit)[0]
-
-
-def _lattice(side: int, limit: float) -> Tensor:
     ticks = (torch.arange(side) + 0.5) / side * 2 * limit - limit
     y, x = torch.meshgrid(ticks, ticks, indexing="ij")
-    return torch.stack([x, y], dim=-1).reshape(1, -1, 2)
+    return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
-def _dots(axis: Axes, x: Tensor, *, size: float, color: str | np.ndarray = INK) -> None:
-    axis.scatter(*x.T.numpy(), s=size, c=color, linewidths=0)
+def _draw_points(axis: Axes, x: Tensor, *, size: float, color: str | np.ndarray = INK, zorder: int = 1) -> None:
+    axis.scatter(x[:, 0].numpy(), x[:, 1].numpy(), s=size, c=color, linewidths=0, zorder=zorder)
 
 
-def _by_class(labels: Tensor) -> np.ndarray:
+def _class_colors(labels: Tensor) -> np.ndarray:
     """A colour for each label [...]: [..., 3], hues evenly spread over the classes."""
     return _hues(labels / (int(labels.max()) + 1))
 
@@ -190,20 +186,21 @@ def _hues(share: Tensor) -> np.ndarray:
     return hsv_to_rgb(np.stack([share.numpy(), *(np.full(share.shape, level) for level in (0.62, 0.82))], axis=-1))
 
 
-def _ways(axis: Axes, ways: Tensor, *, size: float, colors: np.ndarray | None = None) -> None:
-    """Lines through the states ways [S + 1, N, 2], which grow darker, from pale dots to dark ones."""
-    ways = ways.cpu()
+def _draw_trajectories(axis: Axes, trajectory: Tensor, *, size: float, colors: np.ndarray | None = None) -> None:
+    """Lines through the states [S + 1, N, 2], which grow darker, from pale dots to dark ones."""
+    trajectory = trajectory.cpu()
     if colors is None:
-        colors = _hues(torch.atan2(ways[0, :, 1], ways[0, :, 0]) / (2 * math.pi) % 1)
-    segments = torch.stack([ways[:-1], ways[1:]], dim=2).flatten(0, 1).numpy()
-    shade = np.repeat(np.linspace(0.25, 0.9, len(ways) - 1) if len(ways) > 2 else np.array([0.6]), ways.shape[1])
-    shaded = np.concatenate([np.tile(colors, (len(ways) - 1, 1)), shade[:, None]], axis=1)
-    axis.add_collection(LineCollection(segments, colors=shaded, linewidths=0.7, zorder=1))
-    axis.scatter(*ways[0].T.numpy(), s=size, c=PALE, linewidths=0, zorder=2)
-    axis.scatter(*ways[-1].T.numpy(), s=size, c=INK, linewidths=0, zorder=3)
+        colors = _hues(torch.atan2(trajectory[0, :, 1], trajectory[0, :, 0]) / (2 * math.pi) % 1)
+    segments = torch.stack([trajectory[:-1], trajectory[1:]], dim=2).flatten(0, 1).numpy()
+    steps, count = len(trajectory) - 1, trajectory.shape[1]
+    shade = np.repeat(np.linspace(0.25, 0.9, steps) if steps > 1 else np.array([0.6]), count)
+    shaded = np.concatenate([np.tile(colors, (steps, 1)), shade[:, None]], axis=1)
+    axis.add_collection(LineCollection(list(segments), colors=shaded, linewidths=0.7, zorder=1))
+    _draw_points(axis, trajectory[0], size=size, color=PALE, zorder=2)
+    _draw_points(axis, trajectory[-1], size=size, zorder=3)
 
 
-def _grid(count: int, columns: int, limit: float, side: float) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, columns: int, limit: float, side: float) -> tuple[Figure, list[Axes]]:
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(side * columns, (side + 0.2) * rows), dpi=120, layout="constrained")

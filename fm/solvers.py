@@ -1,73 +1,200 @@
-"""Sampling: noise follows a network's velocity to the data, by a solver with fixed or adaptive steps."""
+"""Explicit Runge-Kutta methods for dx/dt = v(x, t): with fixed steps, and with steps that adapt to the error.
+
+Such a method is a table of numbers (a Butcher tableau); one stepping routine serves all that have fixed steps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fm.adaptive import dopri5
-from fm.checks import cloud, require
-from fm.guidance import guided
-from fm.runge_kutta import METHODS, Solution, Tableau, Velocity, integrate, step
-from fm.times import grid
+from fm._checks import require, require_one_of
 
-__all__ = ["METHODS", "Solution", "Tableau", "Velocity", "dopri5", "guided", "integrate", "sample", "step"]
+Velocity = Callable[[Tensor, Tensor], Tensor]
+"""x [B, …], t [B] → dx/dt [B, …]"""
 
 
-def sample(
-    network: nn.Module,
-    condition: Tensor | None,
-    num_points: int,
+@dataclass(frozen=True)
+class Tableau:
+    """An explicit Runge-Kutta method.
+
+    Attributes:
+        order: the error after a fixed time falls as (step size)**order.
+        nodes: c, the stages' times in units of the step.
+        stages: a, row i weighs the slopes before stage i + 1.
+        weights: b, of the slopes in the step.
+    """
+
+    order: int
+    nodes: tuple[float, ...]
+    stages: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+
+
+EULER = Tableau(order=1, nodes=(0,), stages=(), weights=(1,))
+MIDPOINT = Tableau(order=2, nodes=(0, 1 / 2), stages=((1 / 2,),), weights=(0, 1))
+HEUN = Tableau(order=2, nodes=(0, 1), stages=((1,),), weights=(1 / 2, 1 / 2))
+"""Also: explicit trapezoid, improved Euler. Not Heun's method of third order."""
+RK4 = Tableau(
+    order=4,
+    nodes=(0, 1 / 2, 1 / 2, 1),
+    stages=((1 / 2,), (0, 1 / 2), (0, 0, 1)),
+    weights=(1 / 6, 1 / 3, 1 / 3, 1 / 6),
+)
+METHODS: dict[str, Tableau] = {"euler": EULER, "midpoint": MIDPOINT, "heun": HEUN, "rk4": RK4}
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where an integration ended.
+
+    Attributes:
+        x: [B, …] at the last time.
+        evaluations: how often the velocity was evaluated.
+        times: [S + 1], the time grid.
+        trajectory: [S + 1, B, …], x at each of those times, when asked for.
+    """
+
+    x: Tensor
+    evaluations: int
+    times: Tensor
+    trajectory: Tensor | None = None
+
+
+def step(velocity: Velocity, x: Tensor, t: Tensor, dt: float, tableau: Tableau) -> Tensor:
+    """One Runge-Kutta step from t [B] to t + dt."""
+
+    def advanced(weights: tuple[float, ...]) -> Tensor:
+        moved = x
+        for weight, slope in zip(weights, slopes, strict=False):
+            if weight:
+                moved = torch.add(moved, slope, alpha=weight * dt)
+        return moved
+
+    slopes = [velocity(x, t)]
+    for node, row in zip(tableau.nodes[1:], tableau.stages, strict=True):
+        slopes.append(velocity(advanced(row), t + node * dt))
+    return advanced(tableau.weights)
+
+
+def integrate(
+    velocity: Velocity,
+    x: Tensor,
+    times: Tensor,
     *,
-    steps: int = 50,
     method: str = "euler",
-    guidance: float = 1.0,
-    guidance_kind: str = "plain",
-    guidance_interval: tuple[float, float] = (0.0, 1.0),
-    shift: float = 1.0,
-    generator: torch.Generator | None = None,
-    x0: Tensor | None = None,
     trajectory: bool = False,
-    differentiable: bool = False,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Solution:
-    """Clouds drawn by the network: noise at t = 0 carried to t = 1.
+    """Follow dx/dt = velocity(x, t) from x at times[0] through every time of the grid.
 
     Args:
-        condition: [B, C], one row for each cloud, or None for one unconditional cloud.
-        num_points: N, points of each cloud.
-        steps: of the solver; `method` says how many evaluations each takes (Euler 1, midpoint and Heun 2, RK4 4).
-            Method "dopri5" chooses its own steps, to a tolerance of 1e-5, and keeps no trajectory.
-        guidance: weight of classifier-free guidance; 1 is none. guidance_kind, guidance_interval: see `guided`.
-        shift: factor of `fm.times.shift` on the time grid; 1 is equal steps.
-        generator: decides the noise. x0: [B, N, D], the noise itself, in its place.
-        trajectory: keep the points at every step, too. differentiable: keep the graph for gradients.
+        x: [B, …].
+        times: [S + 1], rising or falling.
+        method: a key of `METHODS`.
+        on_step: called with the index of the time reached and x there.
+    """
+    require_one_of("method", method, METHODS)
+    require(times.ndim == 1 and len(times) >= 2, "the shape of times", tuple(times.shape), "[S + 1] with S ≥ 1 steps")
+    gaps = times.diff()
+    require(bool((gaps > 0).all() or (gaps < 0).all()), "times", times.tolist(), "strictly rising or falling")
+    tableau = METHODS[method]
+    grid = times.to(device=x.device, dtype=x.dtype)
+    visited = [x]
+    for i, dt in enumerate(gaps.tolist()):
+        x = step(velocity, x, grid[i].expand(x.shape[0]), dt, tableau)
+        if trajectory:
+            visited.append(x)
+        if on_step is not None:
+            on_step(i + 1, x)
+    return Solution(x, len(gaps) * len(tableau.weights), times, torch.stack(visited) if trajectory else None)
+
+
+# Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comp. Appl. Math. 6 (1980), table 2.
+_DOPRI5_NODES = (0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1, 1)
+_DOPRI5_STAGES = (
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+_DOPRI5_ERROR = (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
+_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
+
+
+def dopri5(
+    velocity: Velocity,
+    x: Tensor,
+    start: float = 0.0,
+    end: float = 1.0,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    first_step: float = 0.05,
+    max_steps: int = 10_000,
+) -> Solution:
+    """Follow dx/dt = velocity(x, t) from x [B, …] at `start` to `end`, forward or backward, by Dormand-Prince 5(4).
+
+    Steps are as long as the error allows. A batch that shares one step size goes at the pace of its hardest sample,
+    and its result depends on who else is in the batch; here every sample has its own time and its own step, and those
+    that have arrived wait.
+
+    Args:
+        rtol, atol: a step is taken when the root mean square of error / (atol + rtol |x|) over the sample is at most 1.
+        first_step: length of the first try. max_steps: tries of one sample, refused ones included.
 
     Returns:
-        `Solution`; `.x` holds the clouds [B, N, D] on the network's device.
+        `Solution`; `evaluations` is the largest number that one sample took; `times` are the two ends.
+
+    Raises:
+        RuntimeError: a sample needs more than `max_steps`, or its velocity blows up or is not finite.
     """
-    require(steps >= 1, "steps", steps, "1 or more")
-    require(num_points >= 1, "num_points", num_points, "1 or more")
-    weight = next(network.parameters())
-    if condition is not None:
-        require(condition.ndim == 2, "the shape of condition", tuple(condition.shape), "[B, C], a row for each cloud")
-        condition = condition.to(weight)
-    shape = (1 if condition is None else condition.shape[0], num_points, network.dim)
-    if x0 is None:
-        x0 = torch.randn(shape, generator=generator, device=None if generator is None else generator.device)
-    cloud("x0", x0)
-    require(tuple(x0.shape) == shape, "the shape of x0", tuple(x0.shape), f"{list(shape)}")
-    velocity = guided(network, condition, guidance, kind=guidance_kind, interval=guidance_interval)
-    training = network.training
-    network.eval()
-    try:
-        with torch.set_grad_enabled(differentiable):
-            if method == "dopri5":
-                require(not trajectory, "trajectory", trajectory, "False with dopri5, whose samples step apart")
-                return dopri5(velocity, x0.to(weight))
-            times = grid(steps, factor=shift)
-            return integrate(velocity, x0.to(weight), times, method=method, trajectory=trajectory, on_step=on_step)
-    finally:
-        network.train(training)
+    require(rtol >= 0 and atol >= 0 and rtol + atol > 0, "rtol, atol", (rtol, atol), "0 or more and not both 0")
+    require(start != end, "end", end, "another time than start")
+    require(first_step > 0, "first_step", first_step, "positive")
+    direction = 1.0 if end > start else -1.0
+    batch, wide = x.shape[0], (-1, *[1] * (x.ndim - 1))
+    t = x.new_full((batch,), start)
+    size = x.new_full((batch,), min(first_step, abs(end - start)))
+    counts = torch.ones(batch, dtype=torch.long, device=x.device)
+    slope = velocity(x, t)
+    for _ in range(max_steps):
+        left = (end - t).abs()
+        going = left > 0
+        length = torch.minimum(size, left)
+        stuck = going & (t + direction * length == t)
+        if bool(stuck.any()):
+            where = float(t[stuck][0])
+            raise RuntimeError(f"dopri5: the step vanishes at t = {where:.6g}, where the velocity blows up")
+        there, error, next_slope = _attempt(velocity, x, t, direction * length, slope)
+        counts += 6 * going
+        scale = atol + rtol * torch.maximum(x.abs(), there.abs())
+        ratio = (error / scale).detach().flatten(1).square().mean(1).sqrt()
+        if not torch.isfinite(ratio).all():
+            where = float(t[~torch.isfinite(ratio)][0])
+            raise RuntimeError(f"dopri5: the velocity is not finite after t = {where:.6g}")
+        taken = going & (ratio <= 1)
+        chosen = taken.reshape(wide)
+        x, slope = torch.where(chosen, there, x), torch.where(chosen, next_slope, slope)
+        t = torch.where(taken, torch.where(length >= left, end, t + direction * length), t)
+        factor = (_SAFETY * ratio.clamp(min=1e-10) ** -0.2).clamp(_SHRINK, _GROW)
+        size = torch.where(going, length * torch.where(taken, factor, factor.clamp(max=1.0)), size)
+        if bool((t == end).all()):
+            return Solution(x, int(counts.max()), torch.tensor([start, end], dtype=torch.float64))
+    raise RuntimeError(f"dopri5: not at t = {end} after {max_steps} steps; raise rtol and atol, or max_steps")
+
+
+def _attempt(velocity: Velocity, x: Tensor, t: Tensor, dt: Tensor, first: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The state after dt, its error estimate, and the slope there, which is the next step's first."""
+    wide = dt.reshape(-1, *[1] * (x.ndim - 1))
+    slopes = [first]
+    for node, row in zip(_DOPRI5_NODES[1:], _DOPRI5_STAGES, strict=True):
+        there = x + wide * sum(weight * slope for weight, slope in zip(row, slopes, strict=True) if weight)
+        slopes.append(velocity(there, t + node * dt))
+    error = wide * sum(weight * slope for weight, slope in zip(_DOPRI5_ERROR, slopes, strict=True) if weight)
+    return there, error, slopes[-1]

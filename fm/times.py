@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fm.checks import require
+from fm._checks import require
 
 Times = Callable[[int, torch.Generator | None], Tensor]
 

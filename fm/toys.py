@@ -13,9 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fm.checks import require, same_shape
-from fm.conversions import schedule
-from fm.paths import Path
+from fm import conversions, paths
+from fm._checks import require, require_same_shape
 
 
 class Labelled(NamedTuple):
@@ -44,7 +43,7 @@ class Mixture:
         """log p(x) of x [..., D]: [...]."""
         return self._joint(x, self.means, self.std.square()).logsumexp(-1)
 
-    def velocity(self, path: Path, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+    def velocity(self, path: paths.Path, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """The marginal velocity E[u_t | x_t = x] under independent coupling with x0 ~ N(0, I).
 
         Args:
@@ -53,7 +52,7 @@ class Mixture:
         Given component k, x_t is N(b μ, b² σ² + γ²) with the schedule of `fm.conversions`; data and noise are then
         jointly Gaussian with it, and the components are weighed by how likely they made x.
         """
-        b, gamma, db, dgamma = (c.reshape(-1, *[1] * (x.ndim - 1)) for c in schedule(path, t.to(x.dtype)))
+        b, gamma, db, dgamma = (c.reshape(-1, *[1] * (x.ndim - 1)) for c in conversions.schedule(path, t.to(x.dtype)))
         means, variance = self.means.to(x), self.std.to(x).square()
         spread = b.square() * variance + gamma.square()  # [B, …, K]
         centred = x.unsqueeze(-2) - b.unsqueeze(-1) * means  # [B, …, K, D]
@@ -159,5 +158,5 @@ def by_class(toy: Toy, classes: int, n: int, generator: torch.Generator | None =
 
 def velocity_error(predicted: Tensor, true: Tensor) -> float:
     """Root mean square of the difference of velocities [..., D], in units of the true one's root mean square."""
-    same_shape(predicted=predicted, true=true)
+    require_same_shape(predicted=predicted, true=true)
     return float((predicted - true).square().sum(-1).mean().sqrt() / true.square().sum(-1).mean().sqrt())

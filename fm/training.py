@@ -11,17 +11,18 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from fm import checkpoints, couplings, paths, times
-from fm.checks import one_of, require
-from fm.muon import Muon
+from fm import _resume, couplings, paths
+from fm import times as time_laws
+from fm._checks import require, require_one_of
+from fm._muon import Muon
 
 
 class Batch(NamedTuple):
@@ -34,7 +35,7 @@ class Batch(NamedTuple):
     t: Tensor | None = None
 
 
-DrawBatch = Callable[[torch.Generator], tuple[Tensor, ...]]
+DrawBatch = Callable[[torch.Generator], Batch | tuple[Tensor, ...]]
 """generator → a `Batch`, or a tuple of its first members"""
 Source = Callable[[Tensor, torch.Generator], Tensor]
 """data x1 and a generator → x0 of x1's shape"""
@@ -84,7 +85,7 @@ class TrainConfig:
     seed: int = 0
     path: paths.Path = field(default_factory=paths.linear)
     coupling: couplings.Coupling = couplings.exact_ot
-    times: times.Times = times.stratified
+    times: time_laws.Times = time_laws.stratified
     source: Source = gaussian
 
     def __post_init__(self) -> None:
@@ -93,14 +94,14 @@ class TrainConfig:
         hidden = self.hidden_learning_rate
         require(hidden is None or hidden > 0, "hidden_learning_rate", hidden, "positive, or None")
         require(self.warmup >= 0, "warmup", self.warmup, "0 or more")
-        one_of("schedule", self.schedule, ["cosine", "constant"])
+        require_one_of("schedule", self.schedule, ["cosine", "constant"])
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         require(self.clip > 0, "clip", self.clip, "positive")
         require(0 <= self.ema < 1, "ema", self.ema, "in [0, 1)")
         require(0 <= self.condition_dropout < 1, "condition_dropout", self.condition_dropout, "in [0, 1)")
         require(self.times_per_cloud >= 1, "times_per_cloud", self.times_per_cloud, "1 or more")
         require(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "1 or more")
-        one_of("precision", self.precision, ["auto", "no", "bf16", "fp16"])
+        require_one_of("precision", self.precision, ["auto", "no", "bf16", "fp16"])
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of step 0, 1, …"""
@@ -139,7 +140,7 @@ def train(
     draw_batch: DrawBatch,
     config: TrainConfig,
     *,
-    checkpoint_dir: FilePath | None = None,
+    checkpoint_dir: Path | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
     """Train `network` on the batches that `draw_batch` gives.
@@ -161,11 +162,12 @@ def train(
     generator = torch.Generator().manual_seed(config.seed * 1009 + accelerator.process_index)
     losses = torch.zeros(config.steps, dtype=torch.float64)
 
-    run = checkpoints.Run(config, network, ema, optimizers, accelerator.scaler, generator, losses)
-    file = None if checkpoint_dir is None else FilePath(checkpoint_dir) / "checkpoint.pt"
+    run = _resume.Run(config, network, ema, optimizers, accelerator.scaler, generator, losses)
+    file = None if checkpoint_dir is None else Path(checkpoint_dir) / "checkpoint.pt"
     first = run.restore(file, accelerator) if file is not None and file.is_file() else 0
 
-    weights, averaged = list(network.parameters()), list(ema.parameters())
+    weights: list[Tensor] = list(network.parameters())
+    averaged: list[Tensor] = list(ema.parameters())
     for step in range(first, config.steps):
         rate = config.learning_rate_at(step)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
@@ -195,15 +197,15 @@ def train(
 
 def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the hidden matrices if wanted; each group carries its `peak` learning rate."""
-    hidden: list[nn.Parameter] = [] if config.hidden_learning_rate is None else network.hidden_weights()
+    rate = config.hidden_learning_rate
+    hidden = [] if rate is None else cast("Callable[[], list[Tensor]]", network.hidden_weights)()
     others = [weight for weight in network.parameters() if all(weight is not matrix for matrix in hidden)]
     adam = {"params": others, "peak": config.learning_rate}
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW([adam], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     ]
-    if hidden:
-        muon = {"params": hidden, "peak": config.hidden_learning_rate}
-        optimizers.append(Muon([muon], lr=muon["peak"], weight_decay=config.weight_decay))
+    if rate is not None and hidden:
+        optimizers.append(Muon([{"params": hidden, "peak": rate}], lr=rate, weight_decay=config.weight_decay))
     return optimizers
 
 

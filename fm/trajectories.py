@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fm.checks import require
+from fm._checks import require
 
 
 def path_energy(trajectory: Tensor, times: Tensor) -> float:

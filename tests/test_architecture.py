@@ -20,7 +20,7 @@ FORBIDDEN = {
     "flows": {"demo"},
 }
 LEFT_OUT = {
-    "fm/checks.py": "it only refuses wrong arguments",
+    "fm/_checks.py": "it only refuses wrong arguments",
     "tasks/errors.py": "it only says what went wrong",
     "tasks/settings.py": "what it reads are the stage's params",
     "tasks/pipeline.py": "the stages' names and order",

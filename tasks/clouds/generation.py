@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fm import networks, solvers
+from fm import networks, sampling
 from tasks.clouds import artifacts, pictures
 from tasks.errors import StippleError
 from tasks.settings import Checkpoint
@@ -82,7 +82,7 @@ def draw(
     """
     noise = torch.randn(points, model.network.dim, generator=torch.Generator().manual_seed(seed))
     x0 = noise.expand(len(conditions), -1, -1)
-    solution = solvers.sample(
+    solution = sampling.sample(
         model.network, conditions, points, steps=steps, guidance=guidance, x0=x0, trajectory=trajectory
     )
     return solution.trajectory if trajectory else solution.x

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fm import metrics, solvers
+from fm import metrics, sampling
 from tasks.clouds import training_set
 
 EMD_FRAMES, EMD_POINTS = 16, 512  # the exact assignment grows with the cube of the points
@@ -24,7 +24,7 @@ def sampled(network: nn.Module, conditions: Tensor, points: int, *, steps: int, 
     noise = torch.randn(len(conditions), points, 2, generator=generator)
     parts = zip(conditions.split(CLOUDS), noise.split(CLOUDS), strict=True)
     return torch.cat(
-        [solvers.sample(network, c, points, steps=steps, guidance=guidance, x0=x0).x.cpu() for c, x0 in parts]
+        [sampling.sample(network, c, points, steps=steps, guidance=guidance, x0=x0).x.cpu() for c, x0 in parts]
     )
 
 

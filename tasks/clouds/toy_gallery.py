@@ -20,8 +20,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-import fm
-from fm import couplings, distillation, likelihood, metrics, solvers, toys, trajectories
+from fm import couplings, distillation, likelihood, metrics, networks, sampling, solvers, toys, training, trajectories
 from fm import plots as show
 from tasks.clips import media
 from tasks.clouds import figures, pictures
@@ -142,14 +141,16 @@ def learn(toy: toys.Toy, *, steps: int, seed: int) -> dict[str, Learned]:
 
     flows = {}
     for name, coupling in COUPLINGS.items():
-        network = fm.build(NETWORK | {"seed": seed})
+        network = networks.build(NETWORK | {"seed": seed})
         generator = seeded(seed + 1)
         x1 = toy(BATCH, generator).x
         x0 = coupling(torch.randn(x1.shape, generator=generator), x1)
         trained = train(name, network, batch, replace(config, coupling=coupling))
         flows[name] = Learned(trained, torch.stack([x0, x1]))
     teacher = flows["independent"].network
-    ends = distillation.follow(teacher, None, PAIRS, steps=20, method="midpoint", generator=seeded(seed + 2))
+    ends = distillation.teacher_trajectories(
+        teacher, None, PAIRS, steps=20, method="midpoint", generator=seeded(seed + 2)
+    )
     again = distillation.reflow_batches(ends, None, clouds=1, points=BATCH)
     student = train("reflow", copy.deepcopy(teacher), again, replace(config, steps=math.ceil(steps / 2)))
     return flows | {"reflow": Learned(student, ends[:, 0])}
@@ -157,7 +158,7 @@ def learn(toy: toys.Toy, *, steps: int, seed: int) -> dict[str, Learned]:
 
 def learn_classes(toy: toys.Toy, classes: int, coupling: couplings.Coupling, *, steps: int, seed: int) -> nn.Module:
     """A flow for all classes: a cloud of each with its one-hot condition, pairs made inside each cloud."""
-    network = fm.build(NETWORK | {"seed": seed, "condition_dim": classes})
+    network = networks.build(NETWORK | {"seed": seed, "condition_dim": classes})
 
     def batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return toys.by_class(toy, classes, BATCH // classes, generator), torch.eye(classes)
@@ -166,8 +167,8 @@ def learn_classes(toy: toys.Toy, classes: int, coupling: couplings.Coupling, *, 
     return train("classes", network, batch, config)
 
 
-def recipe(steps: int, seed: int) -> fm.TrainConfig:
-    return fm.TrainConfig(
+def recipe(steps: int, seed: int) -> training.TrainConfig:
+    return training.TrainConfig(
         steps=steps,
         learning_rate=4e-3,
         hidden_learning_rate=0.02,
@@ -178,16 +179,16 @@ def recipe(steps: int, seed: int) -> fm.TrainConfig:
     )
 
 
-def train(name: str, network: nn.Module, batch: fm.training.DrawBatch, config: fm.TrainConfig) -> nn.Module:
+def train(name: str, network: nn.Module, batch: training.DrawBatch, config: training.TrainConfig) -> nn.Module:
     with tqdm(total=config.steps, desc=f"train, {name}", unit="step") as bar:
-        return fm.train(network, batch, config, on_step=shown_on(bar)).network
+        return training.train(network, batch, config, on_step=shown_on(bar)).network
 
 
 def samples(network: nn.Module, toy: toys.Toy, limit: float, seed: int) -> Figure:
     """What the flow draws beside the truth, and how far they are apart."""
     drawn = follow(network, SHOWN, seed).x[0]
     truth, more = (toy(SHOWN, seeded(seed + i)).x for i in (3, 4))
-    apart, floor = (float(fm.sliced_w2(x[None], truth[None])) for x in (drawn, more))
+    apart, floor = (float(metrics.sliced_w2(x[None], truth[None])) for x in (drawn, more))
     titles = [f"drawn · sliced W2 to the truth {apart:.3f}", f"the truth · another sample of it is at {floor:.3f}"]
     return show.clouds(torch.stack([drawn, truth]), titles, limit=limit, side=4.5, size=3)
 
@@ -201,7 +202,7 @@ def class_samples(network: nn.Module, toy: toys.Toy, classes: int, limit: float,
     each = SHOWN // classes
     drawn = follow(network, each, seed, classes).x
     truth, more = (toys.by_class(toy, classes, each, seeded(seed + i)) for i in (3, 4))
-    apart, floor = (float(fm.sliced_w2(x, truth).mean()) for x in (drawn, more))
+    apart, floor = (float(metrics.sliced_w2(x, truth).mean()) for x in (drawn, more))
     titles = [f"drawn · mean sliced W2 to the class {apart:.3f}", f"the truth · another sample is at {floor:.3f}"]
     labels = torch.arange(classes).repeat_interleave(each).expand(2, -1)
     both = torch.stack([drawn, truth]).flatten(1, 2)
@@ -221,7 +222,7 @@ def velocity(network: nn.Module, limit: float, seed: int) -> Figure:
     """The velocity field at a few times, over the points that it moves then."""
     solution = follow(network, SHOWN // 2, seed)
     behind = [solution.trajectory[int((solution.times - t).abs().argmin()), 0] for t in AT[:-1]]
-    return show.field(fm.guided(network, None), at=AT[:-1], arrows=22, limit=limit, side=3, behind=behind)
+    return show.field(sampling.guided(network, None), at=AT[:-1], arrows=22, limit=limit, side=3, behind=behind)
 
 
 def density(network: nn.Module, limit: float) -> Figure:
@@ -229,7 +230,7 @@ def density(network: nn.Module, limit: float) -> Figure:
 
     A flow that is stopped at t is a flow, too: its velocity at s in [0, 1] is t · v(x, t s).
     """
-    points, times, moving = show.lattice(CELLS, limit), torch.tensor(AT[1:]), fm.guided(network, None)
+    points, times, moving = show.lattice(CELLS, limit), torch.tensor(AT[1:]), sampling.guided(network, None)
 
     def stopped(x: Tensor, s: Tensor) -> Tensor:
         return times[:, None, None] * moving(x, s * times)
@@ -247,7 +248,7 @@ def why_paths_bend(flows: dict[str, Learned], toy: toys.Toy, limit: float, seed:
         network = flows[name].network
         solution = follow(network, SHOWN, seed)
         way, times = solution.trajectory, solution.times
-        few = {n: fm.sample(network, None, SHOWN, x0=way[0], steps=n).x for n in (1, 2, 8)}
+        few = {n: sampling.sample(network, None, SHOWN, x0=way[0], steps=n).x for n in (1, 2, 8)}
         some = way[:, :, :ASSIGNED]
         shortest = metrics.w2(some[0, 0], some[-1, 0]) ** 2
         numbers = {
@@ -255,7 +256,7 @@ def why_paths_bend(flows: dict[str, Learned], toy: toys.Toy, limit: float, seed:
             "turn on the way": f"{math.degrees(trajectories.curvature(way, times)):.0f}°",
             "path energy / least possible": f"{trajectories.path_energy(some, times) / shortest:.2f}",
             "sliced W2, 1 · 2 · 8 Euler steps": " · ".join(
-                f"{float(fm.sliced_w2(x, truth)):.2f}" for x in few.values()
+                f"{float(metrics.sliced_w2(x, truth)):.2f}" for x in few.values()
             ),
         }
         columns.append(show.Flow(title, note, flows[name].pairs[:, :200], way[:, 0, :200], few[2][0], numbers))
@@ -271,7 +272,9 @@ def animation(network: nn.Module, limit: float, seed: int, classes: int | None =
     even = torch.quasirandom.SobolEngine(2, scramble=True, seed=seed).draw(GIF_POINTS)
     condition = None if classes is None else torch.eye(classes)
     noise = torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4)).reshape(classes or 1, -1, 2)
-    way = fm.sample(network, condition, noise.shape[1], x0=noise, steps=GIF_FRAMES, method="midpoint", trajectory=True)
+    way = sampling.sample(
+        network, condition, noise.shape[1], x0=noise, steps=GIF_FRAMES, method="midpoint", trajectory=True
+    )
     upright = torch.tensor([1.0, -1.0]) * (pictures.HALF_WIDTH / limit)
     return pictures.gif((way.trajectory.flatten(1, 2) * upright).numpy(), GIF_SIDE)
 
@@ -279,7 +282,9 @@ def animation(network: nn.Module, limit: float, seed: int, classes: int | None =
 def follow(network: nn.Module, points: int, seed: int, classes: int | None = None) -> solvers.Solution:
     """One cloud, or one for each class."""
     condition, generator = None if classes is None else torch.eye(classes), seeded(seed + 5)
-    return fm.sample(network, condition, points, steps=40, method="midpoint", generator=generator, trajectory=True)
+    return sampling.sample(
+        network, condition, points, steps=40, method="midpoint", generator=generator, trajectory=True
+    )
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from tasks import clouds
+from examples import cloud_files
 from tasks.errors import StippleError
 
 POINTS = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
@@ -17,8 +17,8 @@ HEADER = b"ply\nformat %s 1.0\ncomment by hand\nelement vertex %d\n" + VERTEX + 
 @pytest.mark.parametrize("name", ["cloud.ply", "cloud.PLY", "cloud.npy"])
 @pytest.mark.parametrize("points", [POINTS, np.concatenate([POINTS, COLORS], axis=1)], ids=["places", "with colours"])
 def test_what_is_written_is_read_again(tmp_path, name, points):
-    clouds.write(tmp_path / name, points)
-    assert np.array_equal(clouds.read(tmp_path / name), points)
+    cloud_files.write(tmp_path / name, points)
+    assert np.array_equal(cloud_files.read(tmp_path / name), points)
 
 
 def test_an_ascii_ply_with_more_properties_and_faces_is_read(tmp_path):
@@ -28,13 +28,13 @@ def test_an_ascii_ply_with_more_properties_and_faces_is_read(tmp_path):
         "end_header\r\n1 2 255 3\r\n-4 5e-1 0 6\r\n3 0 1 0\r\n"
     )
     (tmp_path / "mesh.ply").write_text(text, newline="")
-    assert clouds.read(tmp_path / "mesh.ply").tolist() == [[1, 2, 3], [-4, 0.5, 6]]
+    assert cloud_files.read(tmp_path / "mesh.ply").tolist() == [[1, 2, 3], [-4, 0.5, 6]]
 
 
 def test_both_byte_orders_are_read_and_bytes_after_the_vertices_passed_over(tmp_path):
     for order, sign in ((b"binary_little_endian", "<"), (b"binary_big_endian", ">")):
         (tmp_path / "x.ply").write_bytes(HEADER % (order, 2) + struct.pack(f"{sign}6f", 1, 2, 3, 4, 5, 6) + b"\3abc")
-        assert clouds.read(tmp_path / "x.ply").tolist() == [[1, 2, 3], [4, 5, 6]]
+        assert cloud_files.read(tmp_path / "x.ply").tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_both_byte_orders_are_read_and_bytes_after_the_vertices_passed_over(tmp_
 def test_what_is_no_cloud_is_said_in_one_line(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(StippleError, match=reason) as error:
-        clouds.read(tmp_path / name)
+        cloud_files.read(tmp_path / name)
     assert name in str(error.value) and "\n" not in str(error.value)
 
 
@@ -66,8 +66,8 @@ def test_arrays_that_are_no_clouds_and_files_that_are_not_there(tmp_path):
     for array, reason in ((np.zeros((0, 3)), "shape"), (np.zeros(3), "shape"), (np.array([{}]), "damaged")):
         np.save(tmp_path / "x.npy", array, allow_pickle=True)
         with pytest.raises(StippleError, match=reason):
-            clouds.read(tmp_path / "x.npy")
+            cloud_files.read(tmp_path / "x.npy")
     with pytest.raises(StippleError, match="No such file"):
-        clouds.read(tmp_path / "none.ply")
+        cloud_files.read(tmp_path / "none.ply")
     with pytest.raises(StippleError, match="these"):
-        clouds.write(tmp_path / "x.obj", POINTS)
+        cloud_files.write(tmp_path / "x.obj", POINTS)

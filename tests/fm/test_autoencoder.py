@@ -5,11 +5,10 @@ from functools import partial
 import pytest
 import torch
 
-import fm
-from fm import couplings
+from fm import couplings, metrics, networks, sampling, training
 from fm.autoencoder import Autoencoder
 
-CONFIG = fm.TrainConfig(
+CONFIG = training.TrainConfig(
     steps=250, learning_rate=4e-3, hidden_learning_rate=0.02, warmup=10, ema=0.98, times_per_cloud=1,
     condition_dropout=0.0,
 )  # fmt: skip
@@ -35,7 +34,7 @@ def autoencoder():
         return ellipses(shapes, 32, generator), ellipses(shapes, 64, generator)
 
     torch.manual_seed(0)
-    return fm.train(Autoencoder(**SMALL, decoder=DECODER), draw_batch, CONFIG).network
+    return training.train(Autoencoder(**SMALL, decoder=DECODER), draw_batch, CONFIG).network
 
 
 def test_the_order_of_the_points_does_not_matter_and_their_number_may_change(autoencoder):
@@ -55,9 +54,9 @@ def test_unseen_shapes_come_back_in_any_number_of_points(autoencoder):
     with torch.no_grad():
         latents = autoencoder.encode(seen)
     for n in (50, 256):
-        back = fm.sample(autoencoder.decoder, latents, n, steps=10, generator=generator).x
+        back = sampling.sample(autoencoder.decoder, latents, n, steps=10, generator=generator).x
         assert back.shape == (16, n, 2)
-        assert fm.chamfer(back, truth).mean() < 0.5 * fm.chamfer(pool, truth).mean()
+        assert metrics.chamfer(back, truth).mean() < 0.5 * metrics.chamfer(pool, truth).mean()
 
 
 def test_a_flow_of_latents_draws_what_its_condition_says(autoencoder):
@@ -71,16 +70,16 @@ def test_a_flow_of_latents_draws_what_its_condition_says(autoencoder):
         return latents.unsqueeze(1), torch.eye(2)[label]
 
     inside = partial(couplings.inside_condition, coupling=partial(couplings.exact_ot, block=None))
-    config = fm.TrainConfig(
+    config = training.TrainConfig(
         steps=100, learning_rate=4e-3, warmup=10, times_per_cloud=1, ema=0.95,
         coupling=partial(couplings.across_batch, coupling=inside),
     )  # fmt: skip
-    flow = fm.train(fm.build(FLOW), draw_latents, config).network
+    flow = training.train(networks.build(FLOW), draw_latents, config).network
     generator = torch.Generator().manual_seed(2)
-    latents = fm.sample(flow, torch.eye(2), 1, steps=10, generator=generator).x.squeeze(1)
-    drawn = fm.sample(autoencoder.decoder, latents, 200, steps=10, generator=generator).x
-    apart = fm.pairwise_chamfer(drawn, ellipses(kinds, 200, generator))
-    assert fm.retrieval(apart) == 1 and apart.diagonal().max() < 0.5 * apart[0, 1]
+    latents = sampling.sample(flow, torch.eye(2), 1, steps=10, generator=generator).x.squeeze(1)
+    drawn = sampling.sample(autoencoder.decoder, latents, 200, steps=10, generator=generator).x
+    apart = metrics.pairwise_chamfer(drawn, ellipses(kinds, 200, generator))
+    assert metrics.retrieval(apart) == 1 and apart.diagonal().max() < 0.5 * apart[0, 1]
 
 
 def test_the_seed_of_training_decides_the_weights():
@@ -88,8 +87,8 @@ def test_the_seed_of_training_decides_the_weights():
         torch.manual_seed(3)
         network = Autoencoder(**SMALL, decoder=DECODER)
         shapes = random_shapes(4, torch.Generator().manual_seed(0))
-        config = fm.TrainConfig(steps=3, times_per_cloud=2)
-        return fm.train(network, lambda g: (ellipses(shapes, 8, g), ellipses(shapes, 8, g)), config).network
+        config = training.TrainConfig(steps=3, times_per_cloud=2)
+        return training.train(network, lambda g: (ellipses(shapes, 8, g), ellipses(shapes, 8, g)), config).network
 
     assert all(torch.equal(a, b) for a, b in zip(trained().parameters(), trained().parameters(), strict=True))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fm import paths
-from fm.conversions import KINDS, convert, schedule
+from fm.conversions import PREDICTIONS, convert, schedule
 
 PATHS = {
     "linear": paths.linear(),
@@ -29,7 +29,7 @@ def truths(path, t):
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("given,wanted", itertools.permutations(KINDS, 2))
+@pytest.mark.parametrize("given,wanted", itertools.permutations(PREDICTIONS, 2))
 def test_conversions_agree_with_the_closed_form_of_a_gaussian(name, given, wanted):
     t = torch.tensor([0.05, 0.3, 0.5, 0.77, 0.95], dtype=torch.float64)
     x, truth = truths(PATHS[name], t)

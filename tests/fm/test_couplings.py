@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from fm import couplings
-from fm.assignment import assign
+from fm._assignment import assign
 
 
 def cost(x0, x1):

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-import fm
+from fm import metrics
 
 PAGE = Path(__file__).parents[2] / "docs" / "fm.md"
 
@@ -14,5 +14,5 @@ def test_the_pages_snippets_run():
     for snippet in snippets:
         exec(compile(snippet, str(PAGE), "exec"), names)
     assert names["drawn"].x.shape == (2, 256, 2)
-    assert float(fm.sliced_w2(names["drawn"].x, names["true"]).max()) < 1.0
+    assert float(metrics.sliced_w2(names["drawn"].x, names["true"]).max()) < 1.0
     assert float((names["back"].x - names["noise"]).abs().max()) < 0.05

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fm
+from fm import metrics
 
 
 def clouds(seed, *shape):
@@ -16,40 +16,40 @@ def clouds(seed, *shape):
 
 def test_chamfer_by_its_definition():
     x, y = clouds(0, 3, 9, 2), clouds(1, 3, 12, 2)
-    for a, b, got in zip(x, y, fm.chamfer(x, y, squared=True), strict=True):
+    for a, b, got in zip(x, y, metrics.chamfer(x, y, squared=True), strict=True):
         there = sum(min(float((p - q).square().sum()) for q in b) for p in a) / 9
         back = sum(min(float((p - q).square().sum()) for q in a) for p in b) / 12
         assert float(got) == pytest.approx(there + back, rel=1e-5)
-    assert torch.allclose(fm.chamfer(x, y) ** 2, fm.chamfer(x, y, squared=True))
+    assert torch.allclose(metrics.chamfer(x, y) ** 2, metrics.chamfer(x, y, squared=True))
 
 
 def test_emd_is_the_cheapest_bijection():
     x, y = clouds(2, 1, 6, 3), clouds(3, 1, 6, 3)
     best = min(float((x[0, list(p)] - y[0]).norm(dim=1).mean()) for p in permutations(range(6)))
-    assert float(fm.emd(x, y)) == pytest.approx(best, rel=1e-5)
+    assert float(metrics.emd(x, y)) == pytest.approx(best, rel=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 999), n=st.integers(1, 40), dim=st.integers(1, 3), scale=st.sampled_from([0.1, 1.0, 5.0]))
 def test_sinkhorn_emd_comes_from_below_to_the_exact_one(seed, n, dim, scale):
     x, y = scale * clouds(seed, 2, n, dim), scale * clouds(seed + 1000, 2, n, dim)
-    lacking = fm.emd(x, y) - fm.sinkhorn_emd(x, y, regularization=0.01 * scale, rounds=60)
+    lacking = metrics.emd(x, y) - metrics.sinkhorn_emd(x, y, regularization=0.01 * scale, rounds=60)
     assert bool((lacking > -1e-5 * scale).all()) and bool((lacking < 0.02 * scale).all())
 
 
 def test_sinkhorn_emd_of_large_clouds_of_any_sizes():
     x = clouds(20, 1, 1500, 2)
     shift = torch.tensor([0.6, -0.8])
-    assert float(fm.sinkhorn_emd(x, x + shift)) == pytest.approx(1, abs=0.01)
+    assert float(metrics.sinkhorn_emd(x, x + shift)) == pytest.approx(1, abs=0.01)
     few, others = x[:, :300], clouds(21, 1, 300, 2)
     thrice = few.repeat(1, 3, 1)
-    assert float(fm.sinkhorn_emd(thrice, others)) == pytest.approx(float(fm.emd(few, others)), abs=0.01)
+    assert float(metrics.sinkhorn_emd(thrice, others)) == pytest.approx(float(metrics.emd(few, others)), abs=0.01)
 
 
 def test_sliced_w2_of_a_shift_is_its_length_over_root_two():
     x = clouds(4, 1, 500, 2)
     shift = torch.tensor([3.0, -4.0])
-    assert float(fm.sliced_w2(x, x + shift)) == pytest.approx(5 / 2**0.5, rel=1e-4)
+    assert float(metrics.sliced_w2(x, x + shift)) == pytest.approx(5 / 2**0.5, rel=1e-4)
 
 
 @settings(max_examples=20, deadline=None)
@@ -57,7 +57,7 @@ def test_sliced_w2_of_a_shift_is_its_length_over_root_two():
 def test_distances_are_symmetric_zero_on_themselves_and_blind_to_order(seed, n, dim):
     x, y = clouds(seed, 2, n, dim), clouds(seed + 1000, 2, n, dim)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    for distance in (fm.chamfer, fm.sliced_w2, fm.emd):
+    for distance in (metrics.chamfer, metrics.sliced_w2, metrics.emd):
         assert torch.allclose(distance(x, y), distance(y, x), atol=1e-5)
         assert torch.allclose(distance(x, x[:, order]), torch.zeros(2), atol=1e-5)
         assert torch.allclose(distance(x[:, order], y), distance(x, y), atol=1e-5)
@@ -65,7 +65,10 @@ def test_distances_are_symmetric_zero_on_themselves_and_blind_to_order(seed, n, 
 
 def test_pairwise_agree_with_the_single_distances():
     x, y = clouds(5, 3, 256, 2), clouds(6, 4, 256, 2)
-    for pairwise, single in ((fm.pairwise_chamfer, fm.chamfer), (fm.pairwise_sliced_w2, fm.sliced_w2)):
+    for pairwise, single in (
+        (metrics.pairwise_chamfer, metrics.chamfer),
+        (metrics.pairwise_sliced_w2, metrics.sliced_w2),
+    ):
         table = pairwise(x, y)
         assert table.shape == (3, 4)
         for i in range(3):
@@ -74,28 +77,28 @@ def test_pairwise_agree_with_the_single_distances():
 
 def test_sizes_may_differ_and_more_points_come_nearer():
     truth = clouds(7, 1, 20000, 2)
-    few, many = fm.sliced_w2(clouds(8, 1, 100, 2), truth), fm.sliced_w2(clouds(9, 1, 10000, 2), truth)
+    few, many = metrics.sliced_w2(clouds(8, 1, 100, 2), truth), metrics.sliced_w2(clouds(9, 1, 10000, 2), truth)
     assert float(many) < float(few) < 0.3
 
 
 def test_retrieval_counts_the_rows_that_find_themselves():
     table = torch.tensor([[0.0, 1, 2], [1, 0.5, 0.2], [3, 3, 1]])
-    assert fm.retrieval(table) == pytest.approx(2 / 3)
+    assert metrics.retrieval(table) == pytest.approx(2 / 3)
 
 
 def test_bad_calls_say_what_is_allowed():
     x = clouds(10, 2, 5, 2)
     with pytest.raises(ValueError, match=r"shape of x is \(5, 2\), but must be \[B, N, D\]"):
-        fm.chamfer(x[0], x)
+        metrics.chamfer(x[0], x)
     with pytest.raises(ValueError, match=r"at least one cloud of one point"):
-        fm.chamfer(x[:, :0], x)
+        metrics.chamfer(x[:, :0], x)
     bad = x.clone()
     bad[1, 2, 0] = float("nan")
     with pytest.raises(ValueError, match=r"y\[1\] holds NaN"):
-        fm.sliced_w2(x, bad)
+        metrics.sliced_w2(x, bad)
     with pytest.raises(ValueError, match="number of points of x and y is"):
-        fm.emd(x, x[:, :4])
+        metrics.emd(x, x[:, :4])
     with pytest.raises(ValueError, match="regularization is 0, but must be positive"):
-        fm.sinkhorn_emd(x, x, regularization=0)
+        metrics.sinkhorn_emd(x, x, regularization=0)
     with pytest.raises(ValueError, match=r"shape of distances is \(2, 3\)"):
-        fm.retrieval(torch.zeros(2, 3))
+        metrics.retrieval(torch.zeros(2, 3))

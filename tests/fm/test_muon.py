@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fm.muon import Muon, orthogonalized
+from fm._muon import Muon, orthogonalized
 
 
 def steps(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], gradients: list[list[Tensor]]) -> None:

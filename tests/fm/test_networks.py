@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import fm
+from fm import networks
 
 
 def parameters(network):
@@ -12,7 +12,7 @@ def parameters(network):
 
 def stirred(name, **sizes):
     """A network whose every weight is away from its start, so that zero gates hide nothing."""
-    network = fm.build({"name": name, **sizes})
+    network = networks.build({"name": name, **sizes})
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in network.parameters():
@@ -21,14 +21,14 @@ def stirred(name, **sizes):
 
 
 def test_the_original_recipe_has_its_number_of_parameters():
-    assert parameters(fm.build({"name": "baseline"})) == 1_315_842
+    assert parameters(networks.build({"name": "baseline"})) == 1_315_842
     small = 515 * 256 + 256 + 2 * (256 * 256 + 256) + 256 * 2 + 2
-    assert parameters(fm.build({"name": "baseline-small"})) == small
+    assert parameters(networks.build({"name": "baseline-small"})) == small
 
 
-@pytest.mark.parametrize("name", fm.NETWORKS)
+@pytest.mark.parametrize("name", networks.NETWORKS)
 def test_every_network_answers_in_the_clouds_shape(name):
-    network = fm.build({"name": name})
+    network = networks.build({"name": name})
     x, t, condition = torch.randn(3, 11, 2), torch.rand(3), torch.randn(3, 512)
     for keep in (None, torch.tensor([True, False, True])):
         assert network(x, t, condition, keep).shape == x.shape
@@ -56,7 +56,7 @@ def test_the_set_network_sees_its_cloud_and_no_other_and_knows_no_order():
     assert not torch.allclose(network(moved, t, c)[:, 1:], out[:, 1:])
 
 
-@pytest.mark.parametrize("name", fm.NETWORKS)
+@pytest.mark.parametrize("name", networks.NETWORKS)
 def test_keep_false_is_no_condition(name):
     network = stirred(name, condition_dim=6)
     x, t, c = torch.randn(2, 8, 2).double(), torch.rand(2).double(), torch.randn(2, 6).double()
@@ -77,7 +77,7 @@ def test_film_sees_the_condition_standardised():
 
 @pytest.mark.parametrize("dim", [2, 3, 5])
 def test_any_dimension(dim):
-    x, network = torch.randn(2, 4, dim), fm.build({"name": "film", "dim": dim, "condition_dim": 3})
+    x, network = torch.randn(2, 4, dim), networks.build({"name": "film", "dim": dim, "condition_dim": 3})
     assert network(x, torch.rand(2), torch.randn(2, 3)).shape == x.shape
 
 
@@ -85,7 +85,7 @@ def test_the_seed_decides_the_weights_and_nothing_else_is_disturbed():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    first, second, other = (fm.build({"name": "film", "seed": s}) for s in (0, 0, 1))
+    first, second, other = (networks.build({"name": "film", "seed": s}) for s in (0, 0, 1))
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.embed_points.weight, other.embed_points.weight)
@@ -93,10 +93,10 @@ def test_the_seed_decides_the_weights_and_nothing_else_is_disturbed():
 
 def test_bad_calls_say_what_is_allowed():
     with pytest.raises(ValueError, match="one of baseline, baseline-small, film"):
-        fm.build({"name": "flim"})
+        networks.build({"name": "flim"})
     with pytest.raises(ValueError, match="wdith"):
-        fm.build({"name": "film", "wdith": 3})
-    network = fm.build({"name": "film"})
+        networks.build({"name": "film", "wdith": 3})
+    network = networks.build({"name": "film"})
     with pytest.raises(ValueError, match=r"shape of condition is \(2, 5\), but must be \[2, 512\]"):
         network(torch.randn(2, 4, 2), torch.rand(2), torch.randn(2, 5))
     with pytest.raises(ValueError, match=r"shape of x is \(2, 4, 3\), but must be \[B, N, 2\]"):

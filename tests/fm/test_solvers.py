@@ -1,12 +1,10 @@
-"""Solvers: their measured order, grids in both directions, guidance, sampling."""
+"""Solvers: their measured order, grids in both directions; dopri5 meets its tolerance, each sample by itself."""
 
-import copy
 import math
 
 import pytest
 import torch
 
-import fm
 from fm import solvers
 
 
@@ -28,7 +26,7 @@ X = torch.tensor([[1.0, 0.0], [0.3, -2.0], [-1.5, 0.7]], dtype=torch.float64)
 def test_error_falls_with_the_methods_order(method):
     sizes = [20, 40, 80]
     errors = [
-        float((fm.integrate(spiral, X, torch.linspace(0, 1, n + 1), method=method).x - exact(X, 1)).abs().max())
+        float((solvers.integrate(spiral, X, torch.linspace(0, 1, n + 1), method=method).x - exact(X, 1)).abs().max())
         for n in sizes
     ]
     slope = math.log(errors[0] / errors[-1]) / math.log(sizes[-1] / sizes[0])
@@ -36,8 +34,8 @@ def test_error_falls_with_the_methods_order(method):
 
 
 def test_backward_returns_to_the_start():
-    there = fm.integrate(spiral, X, torch.linspace(0, 1, 51), method="rk4").x
-    back = fm.integrate(spiral, there, torch.linspace(1, 0, 51), method="rk4").x
+    there = solvers.integrate(spiral, X, torch.linspace(0, 1, 51), method="rk4").x
+    back = solvers.integrate(spiral, there, torch.linspace(1, 0, 51), method="rk4").x
     assert torch.allclose(back, X, atol=1e-6)
 
 
@@ -49,7 +47,7 @@ def test_trajectory_callback_and_count_of_evaluations():
         return spiral(x, t)
 
     grid = torch.tensor([0.0, 0.1, 0.5, 1.0])
-    out = fm.integrate(
+    out = solvers.integrate(
         counted, X, grid, method="heun", trajectory=True, on_step=lambda i, x: seen.append((i, x.clone()))
     )
     assert out.evaluations == len(calls) == 6
@@ -58,87 +56,58 @@ def test_trajectory_callback_and_count_of_evaluations():
     assert [i for i, _ in seen] == [1, 2, 3] and torch.equal(seen[1][1], out.trajectory[2])
 
 
-@pytest.fixture(scope="module")
-def network():
-    network = fm.build({"name": "film", "condition_dim": 8, "width": 16, "blocks": 2, "embedding": 64})
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.2)
-    return network
-
-
-def test_guidance_mixes_the_two_velocities(network):
-    x, t, c = torch.randn(3, 5, 2), torch.rand(3), torch.randn(3, 8)
-    conditional, unconditional = network(x, t, c), network(x, t)
-    for weight in (0, 0.5, 1, 3):
-        wanted = unconditional + weight * (conditional - unconditional)
-        assert torch.allclose(fm.guided(network, c, weight)(x, t), wanted, atol=1e-5)
-
-
-def test_sampling_is_decided_by_the_generator_and_rows_do_not_meet(network):
-    numbers = torch.Generator().manual_seed(0)
-    condition = torch.randn(4, 8, generator=numbers)
-    first, second = (
-        fm.sample(network, condition, 50, steps=3, generator=torch.Generator().manual_seed(1)).x for _ in range(2)
-    )
-    assert torch.equal(first, second) and first.shape == (4, 50, 2)
-    noise = torch.randn(4, 50, 2, generator=numbers)
-    network = copy.deepcopy(network).double()  # single precision rounds otherwise in a smaller batch
-    together = fm.sample(network, condition, 50, steps=3, x0=noise, guidance=2).x
-    alone = fm.sample(network, condition[2:3], 50, steps=3, x0=noise[2:3], guidance=2).x
-    assert torch.allclose(together[2:3], alone, atol=1e-5)
-
-
-def test_bad_calls_say_what_is_allowed(network):
-    condition = torch.randn(2, 8)
-    with pytest.raises(ValueError, match="method is 'rk5', but must be one of euler, heun, midpoint, rk4"):
-        fm.sample(network, condition, 5, method="rk5")
-    with pytest.raises(ValueError, match="steps is 0"):
-        fm.sample(network, condition, 5, steps=0)
-    with pytest.raises(ValueError, match="num_points is 0"):
-        fm.sample(network, condition, 0)
-    with pytest.raises(ValueError, match=r"shape of x0 is \(2, 4, 2\), but must be \[2, 5, 2\]"):
-        fm.sample(network, condition, 5, x0=torch.zeros(2, 4, 2))
-    with pytest.raises(ValueError, match="guidance is 2, but must be 1 or 0 when there is no condition"):
-        fm.sample(network, None, 5, guidance=2)
+def test_a_grid_that_turns_back_is_refused():
     with pytest.raises(ValueError, match="rising or falling"):
-        fm.integrate(spiral, X, torch.tensor([0.0, 0.5, 0.4]))
-    with pytest.raises(ValueError, match="kind is 'more', but must be one of plain, rescaled, zero-star"):
-        fm.sample(network, condition, 5, guidance=2, guidance_kind="more")
-    with pytest.raises(ValueError, match="trajectory is True, but must be False with dopri5"):
-        fm.sample(network, condition, 5, method="dopri5", trajectory=True)
+        solvers.integrate(spiral, X, torch.tensor([0.0, 0.5, 0.4]))
 
 
-def test_guidance_variants_do_what_they_say(network):
-    x, t, c = torch.randn(3, 5, 2), torch.rand(3), torch.randn(3, 8)
-    conditional, unconditional = network(x, t, c), network(x, t)
-    v = fm.guided(network, c, 4.0, kind="rescaled")(x, t)
-    assert torch.allclose(v.flatten(1).std(1), conditional.flatten(1).std(1), rtol=1e-4)
-    scale = (conditional * unconditional).sum((1, 2)) / unconditional.square().sum((1, 2))
-    starred = scale[:, None, None] * unconditional
-    wanted = starred + 4.0 * (conditional - starred)
-    assert torch.allclose(fm.guided(network, c, 4.0, kind="zero-star")(x, t), wanted, atol=1e-5)
-    t = torch.tensor([0.1, 0.5, 0.9])
-    within = fm.guided(network, c, 4.0, interval=(0.3, 0.7))(x, t)
-    everywhere, plain = fm.guided(network, c, 4.0)(x, t), network(x, t, c)
-    assert torch.allclose(within[[0, 2]], plain[[0, 2]], atol=1e-5) and torch.allclose(within[1], everywhere[1])
+def stiff(x, t):
+    """Decay at a rate that is the second coordinate's: dx = -k x, dk = 0."""
+    return torch.stack([-x[:, 1] * x[:, 0], torch.zeros_like(x[:, 0])], dim=1)
 
 
-@torch.no_grad()
-def test_adaptive_and_many_equal_steps_agree(network):
-    generator = torch.Generator().manual_seed(0)
-    condition, noise = torch.randn(2, 8, generator=generator), torch.randn(2, 30, 2, generator=generator)
-    exact, x0 = fm.guided(copy.deepcopy(network).double(), condition.double()), noise.double()
-    fine = fm.integrate(exact, x0, torch.linspace(0, 1, 401, dtype=torch.float64), method="rk4").x
-    loose, tight = (float((fm.dopri5(exact, x0, rtol=r, atol=r).x - fine).abs().max()) for r in (1e-5, 1e-7))
-    assert tight < 1e-3 and tight < loose / 10
-    drawn = fm.sample(network, condition, 30, method="dopri5", x0=noise).x
-    assert torch.equal(drawn, fm.dopri5(fm.guided(network, condition), noise).x)
+RATES = torch.tensor([[1.0, 0.5], [2.0, 5.0], [1.0, 60.0]], dtype=torch.float64)
 
 
-def test_gradients_are_kept_when_asked_for(network):
-    condition = torch.randn(2, 8, requires_grad=True)
-    assert not fm.sample(network, condition, 5, steps=2).x.requires_grad
-    fm.sample(network, condition, 5, steps=2, differentiable=True).x.sum().backward()
-    assert float(condition.grad.abs().sum()) > 0
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
+def test_the_error_of_dopri5_is_near_the_tolerance(tolerance):
+    out = solvers.dopri5(stiff, RATES, rtol=tolerance, atol=tolerance)
+    exact = RATES[:, 0] * torch.exp(-RATES[:, 1])
+    assert float((out.x[:, 0] - exact).abs().max()) < 20 * tolerance
+
+
+def test_tighter_costs_more_and_harder_samples_cost_more():
+    loose, tight = (solvers.dopri5(stiff, RATES, rtol=r, atol=r).evaluations for r in (1e-3, 1e-8))
+    easy = solvers.dopri5(stiff, RATES[:1], rtol=1e-3, atol=1e-3).evaluations
+    assert easy < loose < tight
+
+
+def test_a_sample_of_dopri5_does_not_depend_on_its_neighbours():
+    together, alone = solvers.dopri5(stiff, RATES).x[0], solvers.dopri5(stiff, RATES[:1]).x[0]
+    assert torch.allclose(together, alone, rtol=1e-12)
+
+
+def test_dopri5_forward_then_backward_returns():
+    def turn(x, t):
+        return (1 + t[:, None]) * torch.stack([-x[:, 1], x[:, 0]], dim=1)
+
+    there = solvers.dopri5(turn, RATES[:2], rtol=1e-9, atol=1e-9).x
+    assert float((there - RATES[:2]).abs().max()) > 0.5
+    assert torch.allclose(solvers.dopri5(turn, there, 1.0, 0.0, rtol=1e-9, atol=1e-9).x, RATES[:2], atol=1e-6)
+
+
+def test_gradients_flow_through_dopri5():
+    x = RATES[:1].clone().requires_grad_(True)
+    solvers.dopri5(stiff, x, rtol=1e-8, atol=1e-8).x[0, 0].backward()
+    assert float(x.grad[0, 0]) == pytest.approx(math.exp(-0.5), rel=1e-5)
+
+
+def test_dopri5_stops_where_it_cannot_go_on():
+    with pytest.raises(RuntimeError, match=r"not finite after t ="):
+        solvers.dopri5(lambda x, t: torch.where(t[:, None] > 0.5, torch.nan, x), RATES)
+    with pytest.raises(RuntimeError, match=r"(the step vanishes at|not finite after) t = 0\.5"):
+        solvers.dopri5(lambda x, t: 1 / (0.5 - t[:, None]).abs() + 0 * x, RATES)
+    with pytest.raises(RuntimeError, match=r"not at t = 1\.0 after 3 steps"):
+        solvers.dopri5(stiff, RATES, max_steps=3)
+    with pytest.raises(ValueError, match=r"end is 0\.5, but must be another time than start"):
+        solvers.dopri5(stiff, RATES, 0.5, 0.5)

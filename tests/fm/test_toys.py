@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-import fm
-from fm import likelihood, metrics, paths, toys, trajectories
+from fm import likelihood, metrics, paths, solvers, toys, trajectories
 from fm.conversions import convert
 
 MIX = toys.Mixture(
@@ -91,7 +90,7 @@ def oracle(x, t):
 
 def test_following_the_oracle_gives_the_mixture():
     noise = torch.randn(1, 800, 2, generator=seeded(), dtype=torch.float64)
-    got = fm.integrate(oracle, noise, torch.linspace(0, 1, 41), method="rk4").x[0]
+    got = solvers.integrate(oracle, noise, torch.linspace(0, 1, 41), method="rk4").x[0]
     other, more = MIX(800, seeded(1)).x, MIX(800, seeded(2)).x
     assert metrics.w2(got, other) < 1.5 * metrics.w2(more, other)
 
@@ -108,7 +107,7 @@ def test_likelihood_agrees_with_the_closed_form():
 def test_label_conditional_velocity_ends_in_that_component():
     noise = torch.randn(1, 500, 2, generator=seeded(), dtype=torch.float64)
     label = torch.tensor([1])
-    got = fm.integrate(
+    got = solvers.integrate(
         lambda x, t: MIX.velocity(paths.linear(), x, t, label), noise, torch.linspace(0, 1, 41), method="rk4"
     ).x[0]
     assert torch.allclose(got, MIX.means[1] + 0.3 * noise[0], atol=1e-4)

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import fm
-from fm import couplings, paths, times, training
+from fm import couplings, networks, paths, sampling, times, training
 
 CENTRES = torch.tensor([[1.5, 0.0], [-1.5, 0.0], [0.0, 1.5], [0.0, -1.5]])
 SMALL = {"name": "film", "condition_dim": 4, "width": 32, "blocks": 1, "frequencies": 8, "bandwidth": 1.0}
-CONFIG = fm.TrainConfig(steps=12, warmup=3, checkpoint_every=4, times_per_cloud=2)
+CONFIG = training.TrainConfig(steps=12, warmup=3, checkpoint_every=4, times_per_cloud=2)
 
 
 def discs(generator):
@@ -29,15 +28,15 @@ def same(a, b):
 
 
 def test_it_learns_where_each_condition_lies():
-    result = fm.train(fm.build(SMALL), discs, replace(CONFIG, steps=300, learning_rate=5e-3))
+    result = training.train(networks.build(SMALL), discs, replace(CONFIG, steps=300, learning_rate=5e-3))
     assert float(result.losses[-20:].mean()) < 0.3 * float(result.losses[:5].mean())
-    clouds = fm.sample(result.network, torch.eye(4), 200, steps=8, generator=torch.Generator().manual_seed(0)).x
+    clouds = sampling.sample(result.network, torch.eye(4), 200, steps=8, generator=torch.Generator().manual_seed(0)).x
     assert torch.allclose(clouds.mean(1), CENTRES, atol=0.15)
 
 
 @pytest.mark.parametrize("name", ["film", "set-film", "baseline"])
 def test_muon_trains_the_hidden_matrices_and_no_others(name):
-    network = fm.build({"name": name})
+    network = networks.build({"name": name})
     adam, muon = training.optimizers_of(network, replace(CONFIG, hidden_learning_rate=0.01))
     grouped = [p for optimizer in (adam, muon) for group in optimizer.param_groups for p in group["params"]]
     assert len(grouped) == len(set(grouped)) == len(list(network.parameters()))
@@ -53,40 +52,40 @@ class Killed(Exception):
 @pytest.mark.parametrize("hidden_learning_rate", [None, 0.01])
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, hidden_learning_rate):
     config = replace(CONFIG, hidden_learning_rate=hidden_learning_rate)
-    whole = fm.train(fm.build(SMALL), discs, config, checkpoint_dir=tmp_path / "whole")
+    whole = training.train(networks.build(SMALL), discs, config, checkpoint_dir=tmp_path / "whole")
 
     def kill(progress):
         if progress.step == 7:
             raise Killed
 
     with pytest.raises(Killed):
-        fm.train(fm.build(SMALL), discs, config, checkpoint_dir=tmp_path / "killed", on_step=kill)
-    resumed = fm.train(fm.build({**SMALL, "seed": 9}), discs, config, checkpoint_dir=tmp_path / "killed")
+        training.train(networks.build(SMALL), discs, config, checkpoint_dir=tmp_path / "killed", on_step=kill)
+    resumed = training.train(networks.build({**SMALL, "seed": 9}), discs, config, checkpoint_dir=tmp_path / "killed")
     assert resumed.resumed_at == 4
     assert same(whole.network, resumed.network) and torch.equal(whole.losses, resumed.losses)
     assert [p.name for p in (tmp_path / "killed").iterdir()] == ["checkpoint.pt"]
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
-    first = fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
+    first = training.train(networks.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
     steps = []
-    again = fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path, on_step=steps.append)
+    again = training.train(networks.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path, on_step=steps.append)
     assert same(first.network, again.network) and steps == [] and again.resumed_at == 12
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
+    training.train(networks.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match=r"learning_rate: 0\.002 then, 0\.001 now"):
-        fm.train(fm.build(SMALL), discs, replace(CONFIG, learning_rate=1e-3), checkpoint_dir=tmp_path)
+        training.train(networks.build(SMALL), discs, replace(CONFIG, learning_rate=1e-3), checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match="network of other sizes"):
-        fm.train(fm.build({**SMALL, "width": 16}), discs, CONFIG, checkpoint_dir=tmp_path)
+        training.train(networks.build({**SMALL, "width": 16}), discs, CONFIG, checkpoint_dir=tmp_path)
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="is no checkpoint"):
-        fm.train(fm.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
+        training.train(networks.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
 
 
 def test_the_seed_decides_the_run():
-    one, two, other = (fm.train(fm.build(SMALL), discs, replace(CONFIG, seed=s)) for s in (0, 0, 1))
+    one, two, other = (training.train(networks.build(SMALL), discs, replace(CONFIG, seed=s)) for s in (0, 0, 1))
     assert same(one.network, two.network) and not same(one.network, other.network)
 
 
@@ -99,20 +98,20 @@ def test_the_seed_decides_the_run():
     ],
 )
 def test_choices_are_independent(choice):
-    assert torch.isfinite(fm.train(fm.build(SMALL), discs, replace(CONFIG, **choice)).losses).all()
+    assert torch.isfinite(training.train(networks.build(SMALL), discs, replace(CONFIG, **choice)).losses).all()
 
 
 def test_progress_tells_the_step_and_the_schedule():
     seen = []
-    fm.train(fm.build(SMALL), discs, CONFIG, on_step=seen.append)
+    training.train(networks.build(SMALL), discs, CONFIG, on_step=seen.append)
     rates = [p.learning_rate for p in seen]
     assert [p.step for p in seen] == list(range(1, 13)) and max(rates) == rates[3] == CONFIG.learning_rate
     assert rates[-1] < 0.1 * CONFIG.learning_rate and all(p.steps == 12 for p in seen)
 
 
 def test_without_ema_the_result_is_the_network_itself():
-    network = fm.build(SMALL)
-    assert same(fm.train(network, discs, replace(CONFIG, ema=0.0)).network, network)
+    network = networks.build(SMALL)
+    assert same(training.train(network, discs, replace(CONFIG, ema=0.0)).network, network)
 
 
 def test_nan_data_stops_the_run_naming_step_and_place():
@@ -125,8 +124,8 @@ def test_nan_data_stops_the_run_naming_step_and_place():
             clouds[5, 0, 0] = float("nan")
         return clouds, condition
 
-    with pytest.raises(fm.NotFinite, match=r"step 2: the clouds .* at batch positions \[5\]"):
-        fm.train(fm.build(SMALL), spoilt, CONFIG)
+    with pytest.raises(training.NotFinite, match=r"step 2: the clouds .* at batch positions \[5\]"):
+        training.train(networks.build(SMALL), spoilt, CONFIG)
 
 
 def test_a_diverging_run_stops_naming_step_and_place():
@@ -141,8 +140,8 @@ def test_a_diverging_run_stops_naming_step_and_place():
             self.calls += 1
             return x * self.scale if self.calls < 5 else x * self.scale * float("inf")
 
-    with pytest.raises(fm.NotFinite, match=r"step 4: .*not finite at batch positions \[0, 1, "):
-        fm.train(Exploding(), discs, CONFIG)
+    with pytest.raises(training.NotFinite, match=r"step 4: .*not finite at batch positions \[0, 1, "):
+        training.train(Exploding(), discs, CONFIG)
 
 
 def test_bad_settings_say_what_is_allowed():
@@ -152,7 +151,7 @@ def test_bad_settings_say_what_is_allowed():
     with pytest.raises(ValueError, match="schedule is 'linear', but must be one of constant, cosine"):
         replace(CONFIG, schedule="linear")
     with pytest.raises(ValueError, match="times_per_cloud is 5, but must be a divisor of the 32 points"):
-        fm.train(fm.build(SMALL), discs, replace(CONFIG, times_per_cloud=5))
+        training.train(networks.build(SMALL), discs, replace(CONFIG, times_per_cloud=5))
 
 
 def test_two_launched_processes_agree_and_go_on_to_the_same_bytes_after_sigkill(tmp_path):
@@ -179,8 +178,8 @@ def test_clouds_of_any_dimension_are_learned(dim):
         return middles[label, None] + 0.1 * torch.randn(8, 32, dim, generator=generator), torch.eye(2)[label]
 
     sizes = {"name": "film", "dim": dim, "condition_dim": 2, "width": 32, "blocks": 2, "bandwidth": 1.0}
-    config = fm.TrainConfig(steps=150, learning_rate=5e-3, warmup=5, ema=0.9)
-    network = fm.train(fm.build(sizes), draw_batch, config).network
-    drawn = fm.sample(network, torch.eye(2), 100, steps=8, generator=torch.Generator().manual_seed(0)).x
+    config = training.TrainConfig(steps=150, learning_rate=5e-3, warmup=5, ema=0.9)
+    network = training.train(networks.build(sizes), draw_batch, config).network
+    drawn = sampling.sample(network, torch.eye(2), 100, steps=8, generator=torch.Generator().manual_seed(0)).x
     assert drawn.shape == (2, 100, dim)
     assert (drawn.mean(1) - middles).abs().max() < 0.2 and drawn.std(1).max() < 0.5

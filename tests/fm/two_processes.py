@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-import fm
+from fm import networks, training
 
 
 def run(checkpoints: Path, killed_at: int | None = None) -> tuple[int, str]:
@@ -25,9 +25,9 @@ def run(checkpoints: Path, killed_at: int | None = None) -> tuple[int, str]:
             os.kill(os.getpid(), signal.SIGKILL)
         return torch.randn(4, 16, 2, generator=generator), torch.randn(4, 4, generator=generator)
 
-    config = fm.TrainConfig(steps=6, warmup=1, checkpoint_every=3, times_per_cloud=2)
-    network = fm.build({"name": "film", "condition_dim": 4, "width": 16, "blocks": 1, "frequencies": 4})
-    result = fm.train(network, clouds, config, checkpoint_dir=checkpoints)
+    config = training.TrainConfig(steps=6, warmup=1, checkpoint_every=3, times_per_cloud=2)
+    network = networks.build({"name": "film", "condition_dim": 4, "width": 16, "blocks": 1, "frequencies": 4})
+    result = training.train(network, clouds, config, checkpoint_dir=checkpoints)
     assert PartialState().num_processes == 2
     weights = b"".join(value.numpy().tobytes() for value in result.network.state_dict().values())
     return result.resumed_at, hashlib.sha256(weights).hexdigest()

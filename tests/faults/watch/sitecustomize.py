@@ -89,7 +89,7 @@ def training(module: Any) -> None:
     around(module, "draw_example", lambda batch, config, generator, step=0: note("step", number=step))
 
 
-def checkpoints(module: Any) -> None:
+def resume(module: Any) -> None:
     around(
         module,
         "write",
@@ -124,7 +124,7 @@ WATCHED = {
     "tasks.registry.comparison": comparison,
     "tasks.registry.versions": registry,
     "fm.training": training,
-    "fm.checkpoints": checkpoints,
+    "fm._resume": resume,
     "dvc.stage": dvc,
 }
 

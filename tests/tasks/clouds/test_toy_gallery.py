@@ -7,9 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-import fm
 from flows import cli
-from fm import trajectories
+from fm import metrics, sampling, trajectories
 from fm.toys import TOYS, by_class
 from tasks.clouds import toy_gallery
 
@@ -84,7 +83,7 @@ def test_each_class_is_drawn_under_its_own_condition():
     network = toy_gallery.learn_classes(TOYS["moons"], 2, toy_gallery.COUPLINGS["ot"], steps=100, seed=0)
     drawn = toy_gallery.follow(network, 500, 0, 2).x
     truth = by_class(TOYS["moons"], 2, 500, torch.Generator().manual_seed(0))
-    right, wrong = fm.sliced_w2(drawn, truth), fm.sliced_w2(drawn, truth.flip(0))
+    right, wrong = metrics.sliced_w2(drawn, truth), metrics.sliced_w2(drawn, truth.flip(0))
     assert bool((right < 0.3 * wrong).all())
 
 
@@ -110,8 +109,8 @@ def test_flows_come_nearer_to_the_truth_than_noise_and_transport_and_reflow_are_
     noise = torch.randn(1, 1000, 2, generator=generator)
     bend = {}
     for name, flow in flows.items():
-        way = fm.sample(flow.network, None, 1000, x0=noise, steps=20, trajectory=True)
-        assert float(fm.sliced_w2(way.x, truth)) < 0.3 * float(fm.sliced_w2(noise, truth))
+        way = sampling.sample(flow.network, None, 1000, x0=noise, steps=20, trajectory=True)
+        assert float(metrics.sliced_w2(way.x, truth)) < 0.3 * float(metrics.sliced_w2(noise, truth))
         bend[name] = trajectories.straightness(way.trajectory, way.times)
     assert max(bend["ot"], bend["reflow"]) < 0.5 * bend["independent"]
 

@@ -6,14 +6,14 @@ prompt, that is their average; a network that sees the set can settle on one of 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fm.checks import require
-from fm.pointwise import Film, modulated
+from fm._checks import require
+from fm._pointwise import Film, modulated
 
 
 class Attention(nn.Module):
@@ -49,20 +49,20 @@ class SetFilm(Film):
         width = self.head.in_features
         require(tokens >= 1, "tokens", tokens, "1 or more")
         self.tokens = nn.Parameter(torch.randn(tokens, width))
-        for block in self.blocks:
+        for block in cast("list[nn.ModuleDict]", self.blocks):
             block["gather"] = Attention(width, heads)
             block["mix"] = nn.Sequential(
                 nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
             )
-            block["read"] = Attention(width, heads)
-            nn.init.zeros_(block["read"].out.weight)
-            nn.init.zeros_(block["read"].out.bias)
+            block["read"] = read = Attention(width, heads)
+            nn.init.zeros_(read.out.weight)
+            nn.init.zeros_(read.out.bias)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
         self.check(x, t, condition, keep)
         (shift, gain), *modulations = self.modulate(t, condition, keep, x.shape[0])
         h, tokens = self.features(x), self.tokens.expand(x.shape[0], -1, -1)
-        for block, (bias, scale, gate) in zip(self.blocks, modulations, strict=True):
+        for block, (bias, scale, gate) in zip(cast("list[nn.ModuleDict]", self.blocks), modulations, strict=True):
             inner = modulated(h, bias, scale)
             tokens = tokens + block["gather"](F.layer_norm(tokens, tokens.shape[-1:]), inner)
             tokens = tokens + block["mix"](tokens)

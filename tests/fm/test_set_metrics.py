@@ -1,9 +1,9 @@
-"""Set metrics: what they say of equal, collapsed and distant sets."""
+"""Set metrics: what they say of equal, collapsed and distant set_metrics."""
 
 import pytest
 import torch
 
-from fm import metrics, sets
+from fm import metrics, set_metrics
 
 
 def clouds(seed, count, centre=0.0, spread=1.0):
@@ -19,9 +19,9 @@ def scores(generated, reference):
     tables = [metrics.pairwise_sliced_w2(a, b) for a, b in
               ((generated, generated), (generated, reference), (reference, reference))]  # fmt: skip
     return (
-        sets.nearest_neighbour_accuracy(*tables),
-        sets.coverage(tables[1]),
-        sets.minimum_matching_distance(tables[1]),
+        set_metrics.nearest_neighbour_accuracy(*tables),
+        set_metrics.coverage(tables[1]),
+        set_metrics.minimum_matching_distance(tables[1]),
     )
 
 
@@ -39,12 +39,12 @@ def test_a_collapsed_set_covers_little_and_is_found_out():
 
 def test_tables_by_hand():
     table = torch.tensor([[1.0, 5, 9], [2, 4, 8]])
-    assert sets.minimum_matching_distance(table) == pytest.approx((1 + 4 + 8) / 3)
-    assert sets.coverage(table) == pytest.approx(1 / 3)
+    assert set_metrics.minimum_matching_distance(table) == pytest.approx((1 + 4 + 8) / 3)
+    assert set_metrics.coverage(table) == pytest.approx(1 / 3)
 
 
 def test_bad_tables_are_refused():
     with pytest.raises(ValueError, match=r"shape of generated is \(2, 3\), but must be square"):
-        sets.nearest_neighbour_accuracy(torch.zeros(2, 3), torch.zeros(2, 2), torch.zeros(2, 2))
+        set_metrics.nearest_neighbour_accuracy(torch.zeros(2, 3), torch.zeros(2, 2), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="generated_to_reference is"):
-        sets.coverage(torch.zeros(0, 3))
+        set_metrics.coverage(torch.zeros(0, 3))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fm.checks import require
+from fm._checks import require
 
 
 def minimum_matching_distance(generated_to_reference: Tensor) -> float:

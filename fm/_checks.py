@@ -14,32 +14,32 @@ def require(holds: bool, argument: str, value: object, allowed: str) -> None:
         raise ValueError(f"{argument} is {value!r}, but must be {allowed}")
 
 
-def one_of(argument: str, value: str, allowed: Iterable[str]) -> None:
+def require_one_of(argument: str, value: str, allowed: Iterable[str]) -> None:
     names = sorted(allowed)
     require(value in names, argument, value, "one of " + ", ".join(names))
 
 
-def cloud(argument: str, value: Tensor) -> None:
+def require_clouds(argument: str, value: Tensor) -> None:
     """A batch of clouds: a floating tensor [B, N, D] with at least one point, without NaN or infinity."""
     shape = tuple(value.shape)
     require(value.ndim == 3, f"the shape of {argument}", shape, "[B, N, D]: clouds, points, coordinates")
     require(value.numel() > 0, f"the shape of {argument}", shape, "at least one cloud of one point")
     require(value.is_floating_point(), f"the dtype of {argument}", value.dtype, "floating point")
-    finite(argument, value)
+    require_finite(argument, value)
 
 
-def finite(argument: str, value: Tensor) -> None:
+def require_finite(argument: str, value: Tensor) -> None:
     if not torch.isfinite(value).all():
         index = int((~torch.isfinite(value.reshape(value.shape[0], -1)).all(dim=1)).nonzero()[0])
         raise ValueError(f"{argument}[{index}] holds NaN or infinity, but every number must be finite")
 
 
-def same_shape(**tensors: Tensor) -> None:
+def require_same_shape(**tensors: Tensor) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     require(len(set(shapes.values())) == 1, " and ".join(shapes), list(shapes.values()), "of one shape")
 
 
-def times(argument: str, t: Tensor) -> None:
+def require_unit_interval(argument: str, t: Tensor) -> None:
     if t.numel():
         low, high = (float(end) for end in t.aminmax())
         require(low >= 0 and high <= 1, argument, [round(low, 6), round(high, 6)], "in [0, 1]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -27,14 +27,15 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             by_shape: dict[tuple[torch.Size, torch.device], list[Tensor]] = defaultdict(list)
             for weight in group["params"]:
                 if weight.grad is not None:
                     by_shape[weight.shape, weight.device].append(weight)
             for weights in by_shape.values():
-                gradients = [weight.grad for weight in weights]
+                gradients = [weight.grad for weight in weights if weight.grad is not None]
                 for weight in weights:
                     if not self.state[weight]:
                         self.state[weight]["momentum"] = torch.zeros_like(weight)
@@ -44,6 +45,7 @@ class Muon(torch.optim.Optimizer):
                 updates = orthogonalized(torch.stack(ahead)).unbind()
                 torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(weights, updates, alpha=-0.2 * math.sqrt(max(weights[0].shape)) * group["lr"])
+        return loss
 
 
 def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:

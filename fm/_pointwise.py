@@ -1,20 +1,16 @@
-"""Networks that move every point by itself: what they share, the original recipe's, and the default.
-
-x [B, N, D], t [B] in [0, 1], condition [B, C] → velocity [B, N, D]. The points of a cloud may come in any number and
-order. Without a condition, or where `keep` is False, the network answers for the unconditional distribution, which
-classifier-free guidance needs. A label is a condition, too: pass its one-hot row, and the first layer is its embedding.
-"""
+"""Networks that move every point by itself: what they share, the original recipe's, and the default."""
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fm.checks import require
+from fm._checks import require
 
 
 class Conditioned(nn.Module):
@@ -24,6 +20,9 @@ class Conditioned(nn.Module):
     buffers `condition_mean` and `condition_std` [C] hold the training set's statistics; a network sees the condition
     standardised by them.
     """
+
+    condition_mean: Tensor
+    condition_std: Tensor
 
     def __init__(self, dim: int, condition_dim: int) -> None:
         super().__init__()
@@ -45,7 +44,7 @@ class Conditioned(nn.Module):
         spread = conditions.double().std(0, correction=0)
         self.condition_std.copy_(torch.where(spread > 0, spread, 1.0))
 
-    def hidden_weights(self) -> list[nn.Parameter]:
+    def hidden_weights(self) -> list[Tensor]:
         """The matrices from hidden units to hidden units, which `TrainConfig.hidden_learning_rate` is about."""
         raise NotImplementedError
 
@@ -81,8 +80,8 @@ class PointMLP(Conditioned):
     def standardize(self, conditions: Tensor) -> None:
         """The original recipe feeds embeddings as they are; nothing to take."""
 
-    def hidden_weights(self) -> list[nn.Parameter]:
-        return matrices(self.layers[1:-1])
+    def hidden_weights(self) -> list[Tensor]:
+        return linear_weights(self.layers[1:-1])
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
         self.check(x, t, condition, keep)
@@ -106,6 +105,9 @@ class Film(Conditioned):
         embedding: units of what is computed once per cloud, which costs little and decides much.
         frequencies: Fourier features of x. bandwidth: their standard deviation in radians per unit of x.
     """
+
+    frequencies: Tensor
+    time_frequencies: Tensor
 
     def __init__(
         self,
@@ -144,30 +146,29 @@ class Film(Conditioned):
         self.check(x, t, condition, keep)
         (shift, gain), *modulations = self.modulate(t, condition, keep, x.shape[0])
         h = self.features(x)
-        for block, (bias, scale, gate) in zip(self.blocks, modulations, strict=True):
+        for block, (bias, scale, gate) in zip(cast("list[nn.ModuleDict]", self.blocks), modulations, strict=True):
             h = torch.addcmul(h, gate, block["down"](F.gelu(block["up"](modulated(h, bias, scale)))))
         return self.head(modulated(h, shift, gain))
 
-    def hidden_weights(self) -> list[nn.Parameter]:
-        return matrices(self.embed_points, self.blocks)
+    def hidden_weights(self) -> list[Tensor]:
+        return linear_weights(self.embed_points, self.blocks)
 
     def features(self, x: Tensor) -> Tensor:
         """Each point [B, N, D] by itself: [B, N, width]."""
-        return self.embed_points(with_waves(x, x @ self.frequencies))
+        return self.embed_points(with_fourier_features(x, x @ self.frequencies))
 
     def modulate(
         self, t: Tensor, condition: Tensor | None, keep: Tensor | None, batch: int
     ) -> list[tuple[Tensor, ...]]:
         """Shift and scale before the head, then shift, scale and gate of each block, [B, 1, width] each."""
-        absent = self.no_condition.expand(batch, -1)
-        given = absent if condition is None else self.embed_condition(self.standardized(condition))
+        unconditional = self.no_condition.expand(batch, -1)
+        embedded = unconditional if condition is None else self.embed_condition(self.standardized(condition))
         if condition is not None and keep is not None:
-            given = torch.where(keep.unsqueeze(1), given, absent)
-        time = t.unsqueeze(1).to(given.dtype)
-        moment = self.embed_time(with_waves(time, time * self.time_frequencies))
-        cloud = given + moment
-        cloud = cloud + self.deepen(cloud)
-        hidden = F.silu(self.embed(F.silu(F.layer_norm(cloud, cloud.shape[-1:]))))
+            embedded = torch.where(keep.unsqueeze(1), embedded, unconditional)
+        time = t.unsqueeze(1).to(embedded.dtype)
+        embedded = embedded + self.embed_time(with_fourier_features(time, time * self.time_frequencies))
+        embedded = embedded + self.deepen(embedded)
+        hidden = F.silu(self.embed(F.silu(F.layer_norm(embedded, embedded.shape[-1:]))))
         first, second, *rest = self.modulation(hidden).unsqueeze(1).chunk(3 * len(self.blocks) + 2, dim=-1)
         return [(first, second), *zip(*[iter(rest)] * 3, strict=True)]
 
@@ -177,11 +178,11 @@ def modulated(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, F.layer_norm(h, h.shape[-1:]), 1 + scale)
 
 
-def matrices(*parts: nn.Module) -> list[nn.Parameter]:
+def linear_weights(*parts: nn.Module) -> list[Tensor]:
     """The weights of all linear layers in `parts`."""
     return [layer.weight for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
 
 
-def with_waves(x: Tensor, phase: Tensor) -> Tensor:
+def with_fourier_features(x: Tensor, phase: Tensor) -> Tensor:
     """x [..., D] beside the sines and cosines of phase [..., F]: [..., D + 2 F]."""
     return torch.cat([x, phase.sin(), phase.cos()], dim=-1)

@@ -1,0 +1,144 @@
+"""From noise to a cloud: the velocity of a network under a condition, guided or not, and a solver that follows it.
+
+Classifier-free guidance goes past the conditional velocity v_c, away from the unconditional one v_∅:
+v_∅ + w (v_c - v_∅) (Ho and Salimans, arXiv 2207.12598, eq. 6, for velocities). w = 1 costs one network call; any other
+w evaluates both in one call of twice the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from fm import solvers, times
+from fm._checks import require, require_clouds, require_one_of
+
+
+def sample(
+    network: nn.Module,
+    condition: Tensor | None,
+    num_points: int,
+    *,
+    steps: int = 50,
+    method: str = "euler",
+    guidance: float = 1.0,
+    guidance_kind: str = "plain",
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
+    shift: float = 1.0,
+    generator: torch.Generator | None = None,
+    x0: Tensor | None = None,
+    trajectory: bool = False,
+    differentiable: bool = False,
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> solvers.Solution:
+    """Clouds drawn by the network: noise at t = 0 carried to t = 1.
+
+    Args:
+        condition: [B, C], one row for each cloud, or None for one unconditional cloud.
+        num_points: N, points of each cloud.
+        steps: of the solver; `method` says how many evaluations each takes (Euler 1, midpoint and Heun 2, RK4 4).
+            Method "dopri5" chooses its own steps, to a tolerance of 1e-5, and keeps no trajectory.
+        guidance: weight of classifier-free guidance; 1 is none. guidance_kind, guidance_interval: see `guided`.
+        shift: factor of `fm.times.shift` on the time grid; 1 is equal steps.
+        generator: decides the noise. x0: [B, N, D], the noise itself, in its place.
+        trajectory: keep the points at every step, too. differentiable: keep the graph for gradients.
+
+    Returns:
+        `fm.solvers.Solution`; `.x` holds the clouds [B, N, D] on the network's device.
+    """
+    require(steps >= 1, "steps", steps, "1 or more")
+    require(num_points >= 1, "num_points", num_points, "1 or more")
+    weight = next(network.parameters())
+    if condition is not None:
+        require(condition.ndim == 2, "the shape of condition", tuple(condition.shape), "[B, C], a row for each cloud")
+        condition = condition.to(weight)
+    shape = (1 if condition is None else condition.shape[0], num_points, cast("int", network.dim))
+    if x0 is None:
+        x0 = torch.randn(shape, generator=generator, device=None if generator is None else generator.device)
+    require_clouds("x0", x0)
+    require(tuple(x0.shape) == shape, "the shape of x0", tuple(x0.shape), f"{list(shape)}")
+    velocity = guided(network, condition, guidance, kind=guidance_kind, interval=guidance_interval)
+    training = network.training
+    network.eval()
+    try:
+        with torch.set_grad_enabled(differentiable):
+            if method == "dopri5":
+                require(not trajectory, "trajectory", trajectory, "False with dopri5, whose samples step apart")
+                return solvers.dopri5(velocity, x0.to(weight))
+            grid = times.grid(steps, factor=shift)
+            return solvers.integrate(
+                velocity, x0.to(weight), grid, method=method, trajectory=trajectory, on_step=on_step
+            )
+    finally:
+        network.train(training)
+
+
+def guided(
+    network: nn.Module,
+    condition: Tensor | None,
+    guidance: float = 1.0,
+    *,
+    kind: str = "plain",
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> solvers.Velocity:
+    """The velocity x [B, N, D], t [B] → [B, N, D] of the network under a condition [B, C].
+
+    Args:
+        guidance: the weight w. 1 is no guidance, 0 is unconditional.
+        kind: a key of `GUIDANCES`.
+        interval: guidance holds for t inside it, both ends included; elsewhere w = 1 (Kynkäänniemi et al., "Applying
+            Guidance in a Limited Interval", arXiv 2404.07724).
+    """
+    require_one_of("kind", kind, GUIDANCES)
+    require(0 <= interval[0] <= interval[1] <= 1, "interval", interval, "two rising times in [0, 1]")
+    if condition is None or guidance == 0:
+        require(guidance in (0, 1), "guidance", guidance, "1 or 0 when there is no condition")
+        return lambda x, t: network(x, t, None)
+    if guidance == 1:
+        return lambda x, t: network(x, t, condition)
+    keep = torch.arange(2, device=condition.device).repeat_interleave(condition.shape[0]) == 0
+    doubled = condition.repeat(2, *[1] * (condition.ndim - 1))
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        inside = (t >= interval[0]) & (t <= interval[1])
+        if not bool(inside.any()):
+            return network(x, t, condition)
+        conditional, unconditional = network(x.repeat(2, *[1] * (x.ndim - 1)), t.repeat(2), doubled, keep).chunk(2)
+        v = GUIDANCES[kind](conditional, unconditional, guidance)
+        return torch.where(inside.reshape(-1, *[1] * (x.ndim - 1)), v, conditional)
+
+    return velocity
+
+
+def plain(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
+    """v_∅ + w (v_c - v_∅)."""
+    return torch.lerp(unconditional, conditional, weight)
+
+
+def rescaled(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
+    """Plain guidance, brought back to the standard deviation of v_c in each sample, against too strong contrast.
+
+    Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891, eq. 15-16 at φ = 1.
+    """
+    v = plain(conditional, unconditional, weight)
+    spread, wanted = (u.flatten(1).std(1).reshape(-1, *[1] * (u.ndim - 1)) for u in (v, conditional))
+    return v * wanted / spread.clamp(min=1e-12)
+
+
+def zero_star(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
+    """Guidance with v_∅ scaled to its least-squares best in each sample. Fan et al., "CFG-Zero*", arXiv 2503.18886.
+
+    s = ⟨v_c, v_∅⟩ / |v_∅|², then s v_∅ + w (v_c - s v_∅). The paper also zeroes the first step; an interval from
+    above 0 comes near to that.
+    """
+    a, b = conditional.flatten(1), unconditional.flatten(1)
+    s = (a * b).sum(1) / b.square().sum(1).clamp(min=1e-12)
+    return plain(conditional, unconditional * s.reshape(-1, *[1] * (unconditional.ndim - 1)), weight)
+
+
+Guidance = Callable[[Tensor, Tensor, float], Tensor]
+"""v_c, v_∅ [B, …], w → the velocity to follow [B, …]"""
+GUIDANCES: dict[str, Guidance] = {"plain": plain, "rescaled": rescaled, "zero-star": zero_star}
