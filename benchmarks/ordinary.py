@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,14 +20,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tasks.store import files
+from benchmarks import harness
 
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "ordinary.json"
 ROWS, BATCH = 1000, 64
 RUNS = {
     "first run": (ROWS, "Describe.", "Summarize."),
@@ -119,25 +114,18 @@ def one_run(way: str, rows: str, *prompts: str) -> dict[str, Any]:
     """Seconds of the flow call, without imports, and how often each stage's row function was called."""
     for module in ("flows.stages", "tasks.store.fill"):  # and Prefect with them, before the clock starts
         importlib.import_module(module)
-    began = time.perf_counter()
-    {"ordinary": ordinary, "batched": batched}[way](int(rows), *prompts)
+    _, wall, _ = harness.timed({"ordinary": ordinary, "batched": batched}[way], int(rows), *prompts)
     calls = {stage: called.count(stage) for stage in ("captions", "summaries")}
-    return {"seconds": round(time.perf_counter() - began, 1), "calls": calls}
+    return {"seconds": round(wall, 1), "calls": calls}
 
 
 @contextmanager
 def server(home: Path) -> Iterator[dict[str, str]]:
     """A Prefect server with a history of its own; the environment that leads to it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    port = harness.free_port()
     api = f"http://127.0.0.1:{port}/api"
-    environment = kept | {
-        "PREFECT_HOME": str(home),
-        "PYTHONPATH": str(ROOT),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
-    }
+    silent = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
+    environment = harness.prefect_environment(home, harness.ROOT, **silent)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=home, env=environment, **quiet) as process:
@@ -172,9 +160,7 @@ def measured(way: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, server(home := Path(folder)) as environment:
         task_runs, database = recorded(home), _mb(home.glob("prefect.db*"))
         for name, asked in RUNS.items():
-            command = [sys.executable, "-m", "benchmarks.ordinary", way, *map(str, asked)]
-            done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            found[name] = json.loads(done.stdout.splitlines()[-1])
+            found[name] = harness.child("benchmarks.ordinary", way, *asked, cwd=home, env=environment)
             known, task_runs = task_runs, recorded(home)
             grown, database = database, _mb(home.glob("prefect.db*"))
             found[name] |= {"task_runs": task_runs - known, "database_mb": round(database - grown, 1)}
@@ -189,13 +175,7 @@ def _mb(paths: Any) -> float:
 
 
 def main() -> None:
-    result = {
-        "rows": ROWS,
-        **{way: measured(way) for way in ("ordinary", "batched")},
-        "versions": {"prefect": version("prefect")},
-        "cores": os.cpu_count(),
-    }
-    files.write(RESULT, json.dumps(result, indent=2) + "\n")
+    harness.write("ordinary", {"rows": ROWS, **{way: measured(way) for way in ("ordinary", "batched")}}, "prefect")
 
 
 if __name__ == "__main__":

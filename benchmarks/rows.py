@@ -11,15 +11,11 @@ benchmarks/results/captions.json. Writes benchmarks/results/rows.json.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import random
 import resource
 import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -27,15 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from tasks.store import files
+from benchmarks import harness
 from tasks.store.digests import digest_of
 from tasks.store.fill import fill_table
 from tasks.store.retry import RowResult
 from tasks.store.rows import STORE, RowStore, chunks, no_previous
 from tasks.store.tables import Row
 
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "rows.json"
 SIZES = {"caption": 1500, "embedding": 2048}  # bytes
 COUNTS = (10**3, 10**4, 10**5, 10**6)
 BATCH = 64  # rows per `put`, as a stage's batch
@@ -44,9 +38,8 @@ KNOWN, MORE = 100_000, 1_000
 
 def timed(work: Callable[[], Any]) -> dict[str, float]:
     """Seconds of `work` by the clock and by the processor."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(time.process_time() - cpu, 2)}
+    _, wall, cpu = harness.timed(work)
+    return {"wall_s": round(wall, 2), "cpu_s": round(cpu, 2)}
 
 
 def store(count: int, size: int, folder: Path) -> dict[str, Any]:
@@ -105,10 +98,8 @@ def stage(count: int, folder: Path) -> dict[str, Any]:
 
 
 def child(*words: object) -> dict[str, Any]:
-    """Run `measure` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.rows", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    measured = json.loads(done.stdout)
+    """`measure` in a process of its own."""
+    measured = harness.child("benchmarks.rows", *words)
     print(*words[:2], measured, flush=True)
     return measured
 
@@ -128,19 +119,19 @@ def main() -> None:
         }
         (Path(folder) / STORE).unlink()
         stages["the store lost, all in the table"] = child("stage", KNOWN + MORE, folder)
-    captions = json.loads((RESULT.parent / "captions.json").read_text())["captions"]
+    captions = harness.read("captions")["captions"]
     per_row = captions["batched"]["cpu_seconds"] / captions["rows"]
     stores: dict[str, dict[str, Any]] = {f"{name}, {size} bytes": {} for name, size in SIZES.items()}
     result = {
         f"stage of {KNOWN} rows": stages,
         "reuse_share_of_captioning": round(stages["all known"]["cpu_s"] / (KNOWN * per_row), 5),
         "store": stores,
-        "machine": {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cores": os.cpu_count()},
+        "sqlite": sqlite3.sqlite_version,
     }
     for count, (kind, size) in product(COUNTS, zip(stores, SIZES.values(), strict=True)):
         with tempfile.TemporaryDirectory() as folder:
             stores[kind][f"{count} rows"] = child("store", count, folder, size)
-        files.write(RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        harness.write("rows", result)
 
 
 if __name__ == "__main__":
