@@ -10,9 +10,7 @@ wall time and in processor time. Writes benchmarks/results/frames.json.
 
 from __future__ import annotations
 
-import json
 import resource
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -33,6 +31,9 @@ ROUNDS = 3
 KINDS = ("bare", "floor", "stage")
 CLIPS = (10, 100, 1000)
 FILMED = 60
+
+child = partial(harness.child, "benchmarks.frames")
+"""`measure` in a process of its own."""
 
 
 def main() -> None:
@@ -93,13 +94,9 @@ def compare(folder: Path) -> dict[str, float]:
     return {"rows": runs[0]["stage"]["rows"]} | least | ratios
 
 
-def child(what: str, folder: Path) -> dict[str, float]:
-    """`measure` in a process of its own."""
-    return harness.child("benchmarks.frames", what, folder)
-
-
-def measure(what: str, folder: Path) -> dict[str, float]:
+def measure(what: str, path: str) -> dict[str, float]:
     """Two runs, of which the second has everything imported, and the peak memory of both."""
+    folder = Path(path)
     if what == "film":
         return {"rows": film(folder)}
     for _ in range(2):
@@ -135,7 +132,4 @@ def stage(folder: Path, root: Path) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]).resolve())))
-    else:
-        main()
+    harness.start(main, measure)

@@ -69,10 +69,18 @@ def timed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, f
 
 
 def child(module: str, *words: object, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Any:
-    """`python -m module words` in a process of its own: the last line that it prints, read as JSON."""
+    """`python -m module words` in a process of its own: what its `start` prints in the end."""
     command = [sys.executable, "-m", module, *map(str, words)]
     done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def start(main: Callable[[], None], measure: Callable[..., Any]) -> None:
+    """What a benchmark's process does: all of it, or, as a `child`, to `measure` what the command line says."""
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(*sys.argv[1:])))
+    else:
+        main()
 
 
 def clone(folder: Path) -> Path:

@@ -12,7 +12,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -80,8 +79,13 @@ def batches() -> dict[str, float]:
     return {name: round(1000 * took / BATCHES, 3) for name, took in seconds.items()}
 
 
+def measure(work: str) -> dict[str, Any]:
+    found, wall, _ = harness.timed(globals()[work])
+    return {"result": found, "seconds": round(wall, 1)}
+
+
 def child(work: str, project: Path, environment: dict[str, str]) -> dict[str, Any]:
-    """`work` in a process of its own: its seconds by itself, and those of the whole process."""
+    """`measure` in a process of its own, and the seconds of the whole process."""
     found, wall, _ = harness.timed(harness.child, "benchmarks.orchestration", work, cwd=project, env=environment)
     return found | {"process_s": round(wall, 1)}
 
@@ -169,8 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        found, wall, _ = harness.timed(globals()[sys.argv[1]])
-        print(json.dumps({"result": found, "seconds": round(wall, 1)}))
-    else:
-        main()
+    harness.start(main, measure)

@@ -10,7 +10,6 @@ their own. Writes benchmarks/results/ordinary.json.
 from __future__ import annotations
 
 import importlib
-import json
 import sqlite3
 import subprocess
 import sys
@@ -179,7 +178,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(one_run(*sys.argv[1:])))
-    else:
-        main()
+    harness.start(main, one_run)

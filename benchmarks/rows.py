@@ -10,11 +10,9 @@ benchmarks/results/captions.json. Writes benchmarks/results/rows.json.
 
 from __future__ import annotations
 
-import json
 import random
 import resource
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -135,7 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(*sys.argv[1:])))
-    else:
-        main()
+    harness.start(main, measure)
