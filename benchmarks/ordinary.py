@@ -18,6 +18,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -69,37 +70,35 @@ def batched(rows: int, caption_prompt: str, summary_prompt: str) -> None:
 
     from flows.stages import as_tasks
     from tasks.store import tables
-    from tasks.store.fill import fill_table
-    from tasks.store.rows import key, no_previous
+    from tasks.store.digests import digest_of
+    from tasks.store.fill import RowStage, fill
+    from tasks.store.rows import no_previous
 
     root = Path()
 
-    def fill(stage: str, column: str, prompt: str, texts: list[str], **more: int) -> None:
-        fill_table(
-            stage,
-            root,
-            lambda: (
-                {"frame_id": f"picture {n}", "text": text, "row_key": key(stage=stage, prompt=prompt, text=text)}
+    def run(name: str, column: str, prompt: str, texts: list[str], **more: int) -> None:
+        stage = RowStage(
+            name,
+            items=lambda: (
+                {"frame_id": f"picture {n}", "text": text, "row_key": digest_of(stage=name, prompt=prompt, text=text)}
                 for n, text in enumerate(texts)
             ),
-            total=len(texts),
-            fn=lambda batch: [written(stage, prompt, text).encode() for text in batch],
-            batch_size=BATCH,
             payload=lambda batch: [row["text"] for row in batch],
+            compute=lambda batch: [written(name, prompt, text).encode() for text in batch],
+            batch_size=BATCH,
             encode=lambda row: row[column].encode(),
             decode=lambda value: {column: value.decode(), "words": 1, **more},
-            previous=no_previous,
-            map_batches=as_tasks,
         )
+        fill(stage, root, len(texts), previous=no_previous, map_batches=partial(as_tasks, name))
 
     @task(cache_policy=NO_CACHE)
     def captions(prompt: str) -> None:
-        fill("captions", "caption", prompt, [f"picture {n}" for n in range(rows)])
+        run("captions", "caption", prompt, [f"picture {n}" for n in range(rows)])
 
     @task(cache_policy=NO_CACHE)
     def summaries(prompt: str) -> None:
         told = [row["caption"] for row in tables.read(root / "data" / "captions.parquet")]
-        fill("summaries", "summary", prompt, told, clip_tokens=9, attempts=1)
+        run("summaries", "summary", prompt, told, clip_tokens=9, attempts=1)
 
     @flow
     def stages(caption_prompt: str, summary_prompt: str) -> None:

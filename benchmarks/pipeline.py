@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from benchmarks import harness
+from tasks.pipeline import STAGES
 
-STAGES = ("frames", "points", "captions", "summaries", "embeddings", "dataset", "train", "evaluate", "draw")
 FINISHED = re.compile(r"Task run '(\w+)' - Finished in state (\w+)")
 
 

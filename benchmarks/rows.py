@@ -3,7 +3,7 @@
     python -m benchmarks.rows
 
 Rows are random bytes of a caption's and of an embedding's size. Each measurement is a process of its own, by the clock
-and by the processor (which other programs disturb less). The stage is `fill_table` as `embeddings` calls it, with a
+and by the processor (which other programs disturb less). The stage is a `RowStage` like `embeddings`, with a
 function that costs nothing, so what is measured is reuse alone; its share is taken of the captioner's time per row in
 benchmarks/results/captions.json. Writes benchmarks/results/rows.json.
 """
@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import harness
 from tasks.store.digests import digest_of
-from tasks.store.fill import fill_table
+from tasks.store.fill import RowStage, fill
 from tasks.store.retry import RowResult
 from tasks.store.rows import STORE, RowStore, chunks, no_previous
 from tasks.store.tables import Row
@@ -34,10 +34,10 @@ BATCH = 64  # rows per `put`, as a stage's batch
 KNOWN, MORE = 100_000, 1_000
 
 
-def timed(work: Callable[[], Any]) -> dict[str, float]:
-    """Seconds of `work` by the clock and by the processor."""
-    _, wall, cpu = harness.timed(work)
-    return {"wall_s": round(wall, 2), "cpu_s": round(cpu, 2)}
+def timed(work: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, dict[str, float]]:
+    """What `work` returns, and its seconds by the clock and by the processor."""
+    result, wall, cpu = harness.timed(work, *args, **kwargs)
+    return result, {"wall_s": round(wall, 2), "cpu_s": round(cpu, 2)}
 
 
 def store(count: int, size: int, folder: Path) -> dict[str, Any]:
@@ -53,11 +53,7 @@ def store(count: int, size: int, folder: Path) -> dict[str, Any]:
             for few in chunks(keys, 1024):
                 assert len(ask(few)) == len(few)
 
-        measured = {
-            "in": timed(put),
-            "known": timed(lambda: each(rows.known)),
-            "out": timed(lambda: each(rows.get)),
-        }
+        measured = {"in": timed(put)[1], "known": timed(each, rows.known)[1], "out": timed(each, rows.get)[1]}
     for numbers in measured.values():
         numbers["rows_per_cpu_s"] = round(count / max(numbers["cpu_s"], 0.01))
     return {**measured, "file_mb": round((folder / STORE).stat().st_size / 1e6)}
@@ -65,7 +61,6 @@ def store(count: int, size: int, folder: Path) -> dict[str, Any]:
 
 def stage(count: int, folder: Path) -> dict[str, Any]:
     """One run of a stage of `count` rows in `folder`: what it computed and what that took."""
-    counts: dict[str, int] = {}
     vector = np.random.default_rng(0).normal(size=512).astype("<f4")
 
     def items() -> Iterator[Row]:
@@ -75,24 +70,17 @@ def stage(count: int, folder: Path) -> dict[str, Any]:
     def embed(batch: list[int]) -> list[bytes]:
         return [np.roll(vector, number).tobytes() for number in batch]
 
-    def run() -> None:
-        counts.update(
-            fill_table(
-                "embeddings",
-                folder,
-                items,
-                total=count,
-                fn=embed,
-                batch_size=BATCH,
-                payload=lambda batch: [row["number"] for row in batch],
-                encode=lambda row: row["embedding"].astype("<f4").tobytes(),
-                decode=lambda value: {"embedding": np.frombuffer(value, "<f4")},
-                previous=no_previous,
-                map_batches=map,
-            )
-        )
-
-    return {**timed(run), "computed": counts["computed"], "reused": counts["reused"]}
+    embeddings = RowStage(
+        "embeddings",
+        items=items,
+        payload=lambda batch: [row["number"] for row in batch],
+        compute=embed,
+        batch_size=BATCH,
+        encode=lambda row: row["embedding"].astype("<f4").tobytes(),
+        decode=lambda value: {"embedding": np.frombuffer(value, "<f4")},
+    )
+    counts, seconds = timed(fill, embeddings, folder, count, previous=no_previous, map_batches=map)
+    return {**seconds, "computed": counts["computed"], "reused": counts["reused"]}
 
 
 def child(*words: object) -> dict[str, Any]:
