@@ -1,4 +1,4 @@
-"""Every measurement, one after the other: `make bench`. Each is a module of its own and can be run alone."""
+"""Every measurement, one after the other: `make bench`. Each can be run alone; README.md says what each compares."""
 
 import subprocess
 import sys

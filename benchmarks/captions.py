@@ -9,26 +9,19 @@ through the stages' own batch functions, model loaded and warm. Writes benchmark
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable
-from importlib.metadata import version
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from benchmarks import harness
+from benchmarks.harness import ROOT
 from tasks import captions, frames, settings, summaries
 from tasks.models import loading
 from tasks.store import tables
-
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "captions.json"
 
 
 def pictures(chosen: settings.Settings, count: int) -> list[bytes]:
@@ -43,11 +36,8 @@ def pictures(chosen: settings.Settings, count: int) -> list[bytes]:
 
 
 def seconds(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
-    """How long `work` takes, by the clock and by the processor (which other programs disturb less), and its result."""
-    began, cpu = time.perf_counter(), time.process_time()
-    result = work()
-    taken = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
-    return {name: round(value, 2) for name, value in taken.items()}, result
+    result, wall, cpu = harness.timed(work)
+    return {"seconds": round(wall, 2), "cpu_seconds": round(cpu, 2)}, result
 
 
 def compared(name: str, fn: Callable[[list], list[bytes]], items: list, batch: int) -> tuple[dict[str, Any], list[str]]:
@@ -90,16 +80,9 @@ def main() -> None:
         "profile": params.profile,
         "captions": captioned,
         "summaries": summarized,
-        "machine": {
-            "device": str(loading.device()),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
-        "versions": {name: version(name) for name in ("torch", "transformers")},
+        "device": str(loading.device()),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    harness.write("captions", result, "transformers")
 
 
 if __name__ == "__main__":

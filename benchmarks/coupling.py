@@ -8,23 +8,17 @@ mean over both classes, at 1, 4 and 100 Euler steps. Writes benchmarks/results/c
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
-import time
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from benchmarks import harness
 from fm import couplings, metrics, networks, sampling, toys, training
 from tasks.clouds import figures
-from tasks.store import files
 
-RESULTS = Path(__file__).parent / "results"
 SEEDS, TRAINING_STEPS, BATCH, DRAWN = (0, 1, 2), 3000, 512, 1000
 EULER_STEPS = (1, 4, 100)
 SOURCE, CLASSES = toys.gaussians(8), 2
@@ -107,9 +101,8 @@ def main() -> None:
     table: dict[str, dict[str, float]] = {}
     clouds: dict[str, dict[int, Tensor]] = {}
     for name, coupling in COUPLINGS.items():
-        began = time.perf_counter()
-        learned = [trained(coupling, seed) for seed in SEEDS]
-        table[name] = {"seconds_a_run": round((time.perf_counter() - began) / len(SEEDS), 1)}
+        learned, wall, _ = harness.timed(list, map(partial(trained, coupling), SEEDS))
+        table[name] = {"seconds_a_run": round(wall / len(SEEDS), 1)}
         clouds[name] = {}
         for steps in EULER_STEPS:
             distances = []
@@ -124,11 +117,8 @@ def main() -> None:
         "w2": table,
         "floor": round(statistics.fmean(floor), 3),
         "protocol": {"training_steps": TRAINING_STEPS, "batch": BATCH, "drawn": DRAWN, "seeds": SEEDS},
-        "machine": {"processor": platform.machine(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in ("torch", "scipy", "pot")},
     }
-    files.write(RESULTS / "coupling.json", json.dumps(result, indent=2) + "\n")
-    files.write(RESULTS / "coupling.png", picture(clouds))
+    harness.write("coupling", result, "scipy", "pot", picture=picture(clouds))
 
 
 if __name__ == "__main__":

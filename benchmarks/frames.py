@@ -10,33 +10,30 @@ wall time and in processor time. Writes benchmarks/results/frames.json.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import resource
-import subprocess
-import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
+from benchmarks import harness
+from benchmarks.harness import ROOT
 from tasks import frames, settings
 from tasks.clips import media
-from tasks.store.tables import replacing
 
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "frames.json"
 SETTINGS = settings.load(ROOT)
 ROUNDS = 3
 KINDS = ("bare", "floor", "stage")
 CLIPS = (10, 100, 1000)
 FILMED = 60
+
+child = partial(harness.child, "benchmarks.frames")
+"""`measure` in a process of its own."""
 
 
 def main() -> None:
@@ -45,8 +42,7 @@ def main() -> None:
         large = Path(folder, "large")
         for number in range(2):
             child("film", large / f"{number}.mp4")  # a large parent would show in its children's peak memory
-        result = {
-            "machine": {"python": platform.python_version(), "av": av.__version__, "cores": os.cpu_count()},
+        result: dict[str, Any] = {
             "time": {
                 "demo clips, 256 × 256": compare(ROOT / "demo" / "clips"),
                 f"2 clips of {FILMED} frames, 1280 × 720": compare(large),
@@ -61,9 +57,7 @@ def main() -> None:
             measured = child("stage", many)
             result["memory"][f"{count} clips"] = {"rows": measured["rows"], "peak_mb": measured["peak_mb"]}
             print(count, measured)
-    with replacing(RESULT) as file:
-        file.write(json.dumps(result, indent=2, ensure_ascii=False).encode() + b"\n")
-    print(RESULT.read_text())
+    harness.write("frames", result, "av")
 
 
 def film(path: Path, width: int = 1280, height: int = 720, count: int = FILMED) -> int:
@@ -100,22 +94,15 @@ def compare(folder: Path) -> dict[str, float]:
     return {"rows": runs[0]["stage"]["rows"]} | least | ratios
 
 
-def child(what: str, folder: Path) -> dict[str, float]:
-    """Run `measure` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.frames", what, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
-def measure(what: str, folder: Path) -> dict[str, float]:
+def measure(what: str, path: str) -> dict[str, float]:
     """Two runs, of which the second has everything imported, and the peak memory of both."""
+    folder = Path(path)
     if what == "film":
         return {"rows": film(folder)}
     for _ in range(2):
         with tempfile.TemporaryDirectory() as root:
-            wall, cpu = time.perf_counter(), time.process_time()
-            rows = {"bare": bare, "floor": floor, "stage": partial(stage, root=Path(root))}[what](folder)
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            work = {"bare": bare, "floor": floor, "stage": partial(stage, root=Path(root))}[what]
+            rows, wall, cpu = harness.timed(work, folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"rows": rows, "wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_mb": round(peak)}
 
@@ -145,7 +132,4 @@ def stage(folder: Path, root: Path) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]).resolve())))
-    else:
-        main()
+    harness.start(main, measure)

@@ -10,21 +10,16 @@ benchmarks/results/likelihood.json.
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks import harness
 from fm import couplings, likelihood, networks, paths, sampling, solvers, toys, training
-from tasks.store import files
 
-RESULT = Path(__file__).parent / "results" / "likelihood.json"
 POINTS, STEPS, PROBES = 500, (4, 8, 16, 32), (1, 4, 16)
 TRAINING_STEPS = 3000
 PATH = paths.linear()
@@ -88,29 +83,27 @@ def velocity_error(velocity: solvers.Velocity, true: toys.Mixture, x1: Tensor) -
     return round(statistics.fmean(errors), 4)
 
 
+def points(true: toys.Mixture) -> Tensor:
+    return true(POINTS, torch.Generator().manual_seed(0)).x.unsqueeze(0)
+
+
+def every_way(velocity: solvers.Velocity, true: toys.Mixture) -> list[Row]:
+    run = partial(measured, velocity, true, points(true), method="rk4")
+    exact = [run(steps=steps) for steps in STEPS]
+    return exact + [run(steps=16, trace="hutchinson", probes=probes) for probes in PROBES]
+
+
 def main() -> None:
-    rows: dict[str, list[Row]] = {"true velocity": [], "network": []}
-    for dim in (2, 16):
-        true = mixture(dim)
-        x = true(POINTS, torch.Generator().manual_seed(0)).x.unsqueeze(0)
-        run = partial(measured, partial(true.velocity, PATH), true, x)
-        rows["true velocity"] += [run(method="rk4", steps=steps) for steps in STEPS]
-        rows["true velocity"] += [run(method="rk4", steps=16, trace="hutchinson", probes=probes) for probes in PROBES]
-    true = mixture(2)
-    x = true(POINTS, torch.Generator().manual_seed(0)).x.unsqueeze(0)
-    velocity = sampling.guided(learned(true), None)
-    rows["network"] = [measured(velocity, true, x, method="rk4", steps=steps) for steps in STEPS]
-    rows["network"] += [
-        measured(velocity, true, x, method="rk4", steps=16, trace="hutchinson", probes=probes) for probes in PROBES
-    ]
+    plane, space = mixture(2), mixture(16)
+    rows = {"true velocity": [row for true in (plane, space) for row in every_way(partial(true.velocity, PATH), true)]}
+    velocity = sampling.guided(learned(plane), None)
+    rows["network"] = every_way(velocity, plane)
     result = {
         "log_likelihood": rows,
-        "relative_velocity_error_of_the_network": velocity_error(velocity, true, x),
+        "relative_velocity_error_of_the_network": velocity_error(velocity, plane, points(plane)),
         "protocol": {"points": POINTS, "training_steps": TRAINING_STEPS},
-        "machine": {"processor": platform.machine(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in ("torch",)},
     }
-    files.write(RESULT, json.dumps(result, indent=2) + "\n")
+    harness.write("likelihood", result)
 
 
 if __name__ == "__main__":

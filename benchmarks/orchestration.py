@@ -9,27 +9,22 @@ Writes benchmarks/results/orchestration.json. `python -m benchmarks.ordinary` co
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
 from tasks.project import overrides
-from tasks.store import files
 
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "orchestration.json"
 SMALLER = {"train.recipes.film.steps": 300, "evaluate.baseline_steps": 100}
 BATCHES = 500
 DEPLOYMENTS = ("dataset/dataset", "training/train", "retrain/retrain")
@@ -65,39 +60,40 @@ def batches() -> dict[str, float]:
 
     from flows.stages import as_tasks
 
-    seconds = {}
+    ways: dict[str, Callable] = {"map": map, "prefect": partial(as_tasks, "batch")}
+    seconds: dict[str, float] = {}
 
     def nothing(rows: list[int]) -> list[int]:
         return rows
 
     @task
     def stage(name: str) -> None:
-        began = time.perf_counter()
-        assert len(list({"prefect": as_tasks, "map": map}[name](nothing, ([n] for n in range(BATCHES))))) == BATCHES
-        seconds[name] = time.perf_counter() - began
+        done, seconds[name], _ = harness.timed(list, ways[name](nothing, ([n] for n in range(BATCHES))))
+        assert len(done) == BATCHES
 
     @flow
     def stages() -> None:
-        stage("map")
-        stage("prefect")
+        for name in ways:
+            stage(name)
 
     stages()
     return {name: round(1000 * took / BATCHES, 3) for name, took in seconds.items()}
 
 
+def measure(work: str) -> dict[str, Any]:
+    found, wall, _ = harness.timed(globals()[work])
+    return {"result": found, "seconds": round(wall, 1)}
+
+
 def child(work: str, project: Path, environment: dict[str, str]) -> dict[str, Any]:
-    """`work` in a process of its own: its seconds by itself, and those of the whole process."""
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.orchestration", work]
-    done = subprocess.run(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    return found | {"process_s": round(time.perf_counter() - began, 1)}
+    """`measure` in a process of its own, and the seconds of the whole process."""
+    found, wall, _ = harness.timed(harness.child, "benchmarks.orchestration", work, cwd=project, env=environment)
+    return found | {"process_s": round(wall, 1)}
 
 
 def seconds_of(project: Path, environment: dict[str, str], *words: str) -> float:
-    began = time.perf_counter()
-    subprocess.run(words, cwd=project, env=environment, check=True, capture_output=True)
-    return round(time.perf_counter() - began, 1)
+    _, wall, _ = harness.timed(subprocess.run, words, cwd=project, env=environment, check=True, capture_output=True)
+    return round(wall, 1)
 
 
 @contextmanager
@@ -142,34 +138,28 @@ def deployment_run(api: str, name: str, project: Path, environment: dict[str, st
 
 
 def main() -> None:
-    result: dict[str, Any] = {"cores": os.cpu_count(), "versions": {n: version(n) for n in ("prefect", "dvc")}}
+    result: dict[str, Any] = {}
 
     def keep(name: str, found: Any) -> None:
         result[name] = found
         print(name, json.dumps(found), flush=True)
-        files.write(RESULT, json.dumps(result, indent=2) + "\n")
+        harness.write("orchestration", result, "prefect", "dvc")
 
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
-        project, fresh = Path(folder) / "clone", Path(folder) / "fresh"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PREFECT_HOME": f"{folder}/prefect",
-            "PREFECT_SERVER_API_PORT": str(free.getsockname()[1]),
-        }
-        free.close()
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(fresh)], check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        project, fresh = Path(folder) / "clone", harness.clone(Path(folder) / "fresh")
+        port = str(harness.free_port())
+        environment = harness.prefect_environment(Path(folder) / "prefect", project, PREFECT_SERVER_API_PORT=port)
         overrides.write(fresh, SMALLER)
         runs = {}
         for work in (bare, with_dvc, with_prefect):
             shutil.rmtree(project, ignore_errors=True)
             shutil.copytree(fresh, project)
-            runs[work.__name__] = child(work.__name__, project, environment | {"PYTHONPATH": str(project)})
+            runs[work.__name__] = child(work.__name__, project, environment)
         share = {
             name: {f"{work}_over_bare": round(runs[work][name] / runs["bare"][name], 3) for work in runs}
             for name in ("seconds", "process_s")
         }
         keep("demo with a short training", runs | {"share": share})
-        environment["PYTHONPATH"] = str(project)
         keep("milliseconds a batch", child("batches", project, environment)["result"])
         commands: dict[str, Callable[[], float]] = {
             "dvc repro": lambda: seconds_of(project, environment, "dvc", "repro"),
@@ -184,9 +174,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        started = time.perf_counter()
-        found = {"result": globals()[sys.argv[1]]()}
-        print(json.dumps(found | {"seconds": round(time.perf_counter() - started, 1)}))
-    else:
-        main()
+    harness.start(main, measure)

@@ -10,9 +10,6 @@ their own. Writes benchmarks/results/ordinary.json.
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,15 +18,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tasks.store import files
+from benchmarks import harness
 
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "ordinary.json"
 ROWS, BATCH = 1000, 64
 RUNS = {
     "first run": (ROWS, "Describe.", "Summarize."),
@@ -75,37 +70,35 @@ def batched(rows: int, caption_prompt: str, summary_prompt: str) -> None:
 
     from flows.stages import as_tasks
     from tasks.store import tables
-    from tasks.store.fill import fill_table
-    from tasks.store.rows import key, no_previous
+    from tasks.store.digests import digest_of
+    from tasks.store.fill import RowStage, fill
+    from tasks.store.rows import no_previous
 
     root = Path()
 
-    def fill(stage: str, column: str, prompt: str, texts: list[str], **more: int) -> None:
-        fill_table(
-            stage,
-            root,
-            lambda: (
-                {"frame_id": f"picture {n}", "text": text, "row_key": key(stage=stage, prompt=prompt, text=text)}
+    def run(name: str, column: str, prompt: str, texts: list[str], **more: int) -> None:
+        stage = RowStage(
+            name,
+            items=lambda: (
+                {"frame_id": f"picture {n}", "text": text, "row_key": digest_of(stage=name, prompt=prompt, text=text)}
                 for n, text in enumerate(texts)
             ),
-            total=len(texts),
-            fn=lambda batch: [written(stage, prompt, text).encode() for text in batch],
-            batch_size=BATCH,
             payload=lambda batch: [row["text"] for row in batch],
+            compute=lambda batch: [written(name, prompt, text).encode() for text in batch],
+            batch_size=BATCH,
             encode=lambda row: row[column].encode(),
             decode=lambda value: {column: value.decode(), "words": 1, **more},
-            previous=no_previous,
-            map_batches=as_tasks,
         )
+        fill(stage, root, len(texts), previous=no_previous, map_batches=partial(as_tasks, name))
 
     @task(cache_policy=NO_CACHE)
     def captions(prompt: str) -> None:
-        fill("captions", "caption", prompt, [f"picture {n}" for n in range(rows)])
+        run("captions", "caption", prompt, [f"picture {n}" for n in range(rows)])
 
     @task(cache_policy=NO_CACHE)
     def summaries(prompt: str) -> None:
         told = [row["caption"] for row in tables.read(root / "data" / "captions.parquet")]
-        fill("summaries", "summary", prompt, told, clip_tokens=9, attempts=1)
+        run("summaries", "summary", prompt, told, clip_tokens=9, attempts=1)
 
     @flow
     def stages(caption_prompt: str, summary_prompt: str) -> None:
@@ -119,25 +112,18 @@ def one_run(way: str, rows: str, *prompts: str) -> dict[str, Any]:
     """Seconds of the flow call, without imports, and how often each stage's row function was called."""
     for module in ("flows.stages", "tasks.store.fill"):  # and Prefect with them, before the clock starts
         importlib.import_module(module)
-    began = time.perf_counter()
-    {"ordinary": ordinary, "batched": batched}[way](int(rows), *prompts)
+    _, wall, _ = harness.timed({"ordinary": ordinary, "batched": batched}[way], int(rows), *prompts)
     calls = {stage: called.count(stage) for stage in ("captions", "summaries")}
-    return {"seconds": round(time.perf_counter() - began, 1), "calls": calls}
+    return {"seconds": round(wall, 1), "calls": calls}
 
 
 @contextmanager
 def server(home: Path) -> Iterator[dict[str, str]]:
     """A Prefect server with a history of its own; the environment that leads to it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    port = harness.free_port()
     api = f"http://127.0.0.1:{port}/api"
-    environment = kept | {
-        "PREFECT_HOME": str(home),
-        "PYTHONPATH": str(ROOT),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
-    }
+    silent = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
+    environment = harness.prefect_environment(home, harness.ROOT, **silent)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=home, env=environment, **quiet) as process:
@@ -172,9 +158,7 @@ def measured(way: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, server(home := Path(folder)) as environment:
         task_runs, database = recorded(home), _mb(home.glob("prefect.db*"))
         for name, asked in RUNS.items():
-            command = [sys.executable, "-m", "benchmarks.ordinary", way, *map(str, asked)]
-            done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            found[name] = json.loads(done.stdout.splitlines()[-1])
+            found[name] = harness.child("benchmarks.ordinary", way, *asked, cwd=home, env=environment)
             known, task_runs = task_runs, recorded(home)
             grown, database = database, _mb(home.glob("prefect.db*"))
             found[name] |= {"task_runs": task_runs - known, "database_mb": round(database - grown, 1)}
@@ -189,17 +173,8 @@ def _mb(paths: Any) -> float:
 
 
 def main() -> None:
-    result = {
-        "rows": ROWS,
-        **{way: measured(way) for way in ("ordinary", "batched")},
-        "versions": {"prefect": version("prefect")},
-        "cores": os.cpu_count(),
-    }
-    files.write(RESULT, json.dumps(result, indent=2) + "\n")
+    harness.write("ordinary", {"rows": ROWS, **{way: measured(way) for way in ("ordinary", "batched")}}, "prefect")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(one_run(*sys.argv[1:])))
-    else:
-        main()
+    harness.start(main, one_run)

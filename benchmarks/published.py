@@ -18,14 +18,9 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
 import math
-import platform
 import statistics
-import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,10 +33,9 @@ from torchcfm.conditional_flow_matching import (
 from torchcfm.models.models import MLP
 from torchcfm.optimal_transport import OTPlanSampler
 
+from benchmarks import harness
 from fm import couplings, metrics, paths, solvers, toys, training, trajectories
-from tasks.store import files
 
-RESULT = Path(__file__).parent / "results" / "published.json"
 SEEDS, STEPS, BATCH, EULER_STEPS = (42, 43, 44), 5000, 512, 100
 TRAIN, TEST = 10_000, 10_000  # points
 PLANS = 400  # of a batch each, in a pool of optimal pairs
@@ -205,9 +199,7 @@ def distance(pair: str, seed: int) -> float:
 
 def measured(pair: str, method: str, seed: int, library: str) -> dict[str, float]:
     np.random.seed(seed)  # torchcfm's plans are drawn from NumPy's global generator
-    began = time.process_time()
-    network = trained(pair, method, seed, library)
-    spent = time.process_time() - began
+    network, _, spent = harness.timed(trained, pair, method, seed, library)
     x0, x1 = points(pair, seed + 2000, TEST)
     way = follow(network, x0, trajectory=True)
     return {
@@ -231,7 +223,7 @@ def cells() -> list[tuple[str, str, int, str]]:
 
 def earlier() -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """The finished cells of a run of the same protocol, and the distances from source to data."""
-    if RESULT.is_file() and (kept := json.loads(RESULT.read_text()))["protocol"] == PROTOCOL:
+    if (kept := harness.read("published")).get("protocol") == PROTOCOL:
         return kept["cells"], kept["w2_source_to_data"]
     return {}, {}
 
@@ -291,10 +283,8 @@ def main() -> None:
             "cells": done,
             "w2_source_to_data": distances,
             "protocol": PROTOCOL,
-            "machine": {"processor": platform.machine(), "python": platform.python_version()},
-            "versions": {package: version(package) for package in ("torch", "torchcfm", "pot")},
         }
-        files.write(RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        harness.write("published", result, "torchcfm", "pot")
     print(markdown(summary(done)))
 
 

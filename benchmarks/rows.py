@@ -3,23 +3,17 @@
     python -m benchmarks.rows
 
 Rows are random bytes of a caption's and of an embedding's size. Each measurement is a process of its own, by the clock
-and by the processor (which other programs disturb less). The stage is `fill_table` as `embeddings` calls it, with a
+and by the processor (which other programs disturb less). The stage is a `RowStage` like `embeddings`, with a
 function that costs nothing, so what is measured is reuse alone; its share is taken of the captioner's time per row in
 benchmarks/results/captions.json. Writes benchmarks/results/rows.json.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import random
 import resource
 import sqlite3
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -27,26 +21,23 @@ from typing import Any
 
 import numpy as np
 
-from tasks.store import files
+from benchmarks import harness
 from tasks.store.digests import digest_of
-from tasks.store.fill import fill_table
+from tasks.store.fill import RowStage, fill
 from tasks.store.retry import RowResult
 from tasks.store.rows import STORE, RowStore, chunks, no_previous
 from tasks.store.tables import Row
 
-ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "rows.json"
 SIZES = {"caption": 1500, "embedding": 2048}  # bytes
 COUNTS = (10**3, 10**4, 10**5, 10**6)
 BATCH = 64  # rows per `put`, as a stage's batch
 KNOWN, MORE = 100_000, 1_000
 
 
-def timed(work: Callable[[], Any]) -> dict[str, float]:
-    """Seconds of `work` by the clock and by the processor."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(time.process_time() - cpu, 2)}
+def timed(work: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, dict[str, float]]:
+    """What `work` returns, and its seconds by the clock and by the processor."""
+    result, wall, cpu = harness.timed(work, *args, **kwargs)
+    return result, {"wall_s": round(wall, 2), "cpu_s": round(cpu, 2)}
 
 
 def store(count: int, size: int, folder: Path) -> dict[str, Any]:
@@ -62,11 +53,7 @@ def store(count: int, size: int, folder: Path) -> dict[str, Any]:
             for few in chunks(keys, 1024):
                 assert len(ask(few)) == len(few)
 
-        measured = {
-            "in": timed(put),
-            "known": timed(lambda: each(rows.known)),
-            "out": timed(lambda: each(rows.get)),
-        }
+        measured = {"in": timed(put)[1], "known": timed(each, rows.known)[1], "out": timed(each, rows.get)[1]}
     for numbers in measured.values():
         numbers["rows_per_cpu_s"] = round(count / max(numbers["cpu_s"], 0.01))
     return {**measured, "file_mb": round((folder / STORE).stat().st_size / 1e6)}
@@ -74,7 +61,6 @@ def store(count: int, size: int, folder: Path) -> dict[str, Any]:
 
 def stage(count: int, folder: Path) -> dict[str, Any]:
     """One run of a stage of `count` rows in `folder`: what it computed and what that took."""
-    counts: dict[str, int] = {}
     vector = np.random.default_rng(0).normal(size=512).astype("<f4")
 
     def items() -> Iterator[Row]:
@@ -84,31 +70,22 @@ def stage(count: int, folder: Path) -> dict[str, Any]:
     def embed(batch: list[int]) -> list[bytes]:
         return [np.roll(vector, number).tobytes() for number in batch]
 
-    def run() -> None:
-        counts.update(
-            fill_table(
-                "embeddings",
-                folder,
-                items,
-                total=count,
-                fn=embed,
-                batch_size=BATCH,
-                payload=lambda batch: [row["number"] for row in batch],
-                encode=lambda row: row["embedding"].astype("<f4").tobytes(),
-                decode=lambda value: {"embedding": np.frombuffer(value, "<f4")},
-                previous=no_previous,
-                map_batches=map,
-            )
-        )
-
-    return {**timed(run), "computed": counts["computed"], "reused": counts["reused"]}
+    embeddings = RowStage(
+        "embeddings",
+        items=items,
+        payload=lambda batch: [row["number"] for row in batch],
+        compute=embed,
+        batch_size=BATCH,
+        encode=lambda row: row["embedding"].astype("<f4").tobytes(),
+        decode=lambda value: {"embedding": np.frombuffer(value, "<f4")},
+    )
+    counts, seconds = timed(fill, embeddings, folder, count, previous=no_previous, map_batches=map)
+    return {**seconds, "computed": counts["computed"], "reused": counts["reused"]}
 
 
 def child(*words: object) -> dict[str, Any]:
-    """Run `measure` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.rows", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    measured = json.loads(done.stdout)
+    """`measure` in a process of its own."""
+    measured = harness.child("benchmarks.rows", *words)
     print(*words[:2], measured, flush=True)
     return measured
 
@@ -128,23 +105,20 @@ def main() -> None:
         }
         (Path(folder) / STORE).unlink()
         stages["the store lost, all in the table"] = child("stage", KNOWN + MORE, folder)
-    captions = json.loads((RESULT.parent / "captions.json").read_text())["captions"]
+    captions = harness.read("captions")["captions"]
     per_row = captions["batched"]["cpu_seconds"] / captions["rows"]
     stores: dict[str, dict[str, Any]] = {f"{name}, {size} bytes": {} for name, size in SIZES.items()}
     result = {
         f"stage of {KNOWN} rows": stages,
         "reuse_share_of_captioning": round(stages["all known"]["cpu_s"] / (KNOWN * per_row), 5),
         "store": stores,
-        "machine": {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cores": os.cpu_count()},
+        "sqlite": sqlite3.sqlite_version,
     }
     for count, (kind, size) in product(COUNTS, zip(stores, SIZES.values(), strict=True)):
         with tempfile.TemporaryDirectory() as folder:
             stores[kind][f"{count} rows"] = child("store", count, folder, size)
-        files.write(RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        harness.write("rows", result)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(*sys.argv[1:])))
-    else:
-        main()
+    harness.start(main, measure)

@@ -11,22 +11,16 @@ data/train_data.pt and demo/truth.json. Writes benchmarks/results/sets.json and 
 from __future__ import annotations
 
 import json
-import os
-import platform
-import time
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks import harness
+from benchmarks.harness import ROOT
 from fm import metrics, networks, set_metrics, training
 from tasks.clouds import density, figures, scoring, training_set
-from tasks.store import files
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 PROMPTS = ("front", "left", "right")
 NETWORKS = {"film": "pointwise", "set-film": "set-aware"}
 POINTS, COMPARED, EULER_STEPS, SHOWN = 256, 48, 20, 7
@@ -74,15 +68,17 @@ def main() -> None:
     shown = {"frames": references[0][:: COMPARED // SHOWN][:SHOWN]}
     for name, kind in NETWORKS.items():
         network = networks.build({"name": name, "condition_dim": len(PROMPTS)})
-        began = time.process_time()
         with tqdm(total=CONFIG.steps, desc=kind, unit="step") as bar:
-            network = training.train(network, draw_batch, CONFIG, on_step=lambda _, bar=bar: bar.update()).network
-        spent = {"training_cpu_s": round(time.process_time() - began, 1)}
+            trained, _, cpu = harness.timed(
+                training.train, network, draw_batch, CONFIG, on_step=lambda _, bar=bar: bar.update()
+            )
+        network = trained.network
         clouds = [
             scoring.sampled(network, identity[k].expand(len(r), -1), POINTS, steps=EULER_STEPS, guidance=1.0, seed=k)
             for k, r in enumerate(references)
         ]
-        scores[kind] = mean([compared(g, r) for g, r in zip(clouds, references, strict=True)]) | spent
+        scores[kind] = mean([compared(g, r) for g, r in zip(clouds, references, strict=True)])
+        scores[kind]["training_cpu_s"] = round(cpu, 1)
         shown[kind] = clouds[0][:SHOWN]
         print(kind, scores[kind], flush=True)
     result = {
@@ -90,11 +86,8 @@ def main() -> None:
         "training_steps": CONFIG.steps,
         "points": POINTS,
         "clouds_of_a_prompt": {prompt: len(r) for prompt, r in zip(PROMPTS, references, strict=True)},
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "versions": {"torch": version("torch")},
     }
-    files.write(RESULTS / "sets.json", json.dumps(result, indent=2) + "\n")
-    files.write(RESULTS / "sets.png", figures.cloud_rows(shown))
+    harness.write("sets", result, picture=figures.cloud_rows(shown))
 
 
 if __name__ == "__main__":

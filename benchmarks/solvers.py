@@ -11,23 +11,18 @@ benchmarks/results/solvers.json and solvers.png.
 
 from __future__ import annotations
 
-import json
 import math
-import platform
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks import harness
+from benchmarks.harness import ROOT
 from fm import metrics, sampling, solvers, times
 from tasks.clouds import artifacts, density, figures, generation, scoring, training_set
-from tasks.store import files
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 FRAMES, POINTS = 8, 128
 REFERENCE = 100  # RK4 steps; the same with half as many says how true it is
 BUDGETS = (1, 2, 4, 8, 16, 32)  # evaluations
@@ -123,11 +118,8 @@ def main() -> None:
         "compared_with": compared,
         "protocol": {"frames": len(frames), "points": POINTS, "reference": f"{REFERENCE} steps of rk4, float64"},
         "model": {name: model.card[name] for name in ("network", "recipe")},
-        "machine": {"processor": platform.machine(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in ("torch",)},
     }
-    files.write(RESULTS / "solvers.json", json.dumps(result, indent=2) + "\n")
-    files.write(RESULTS / "solvers.png", picture(rows, compared))
+    harness.write("solvers", result, picture=picture(rows, compared))
     print(compared, table(rows), sep="\n")
 
 

@@ -9,14 +9,10 @@ The same network (torchcfm's MLP, 64 wide) behind both, so that what differs is 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,10 +22,9 @@ from torchcfm.conditional_flow_matching import (
 )
 from torchcfm.models.models import MLP
 
+from benchmarks import harness
 from fm import couplings, paths, solvers
-from tasks.store import files
 
-RESULT = Path(__file__).parent / "results" / "speed.json"
 ROUNDS = 7
 SIGMA = 0.1
 
@@ -107,12 +102,7 @@ def main() -> None:
     table["100 Euler steps, 4096 points"] = taking_turns(
         {"ours": partial(sample_ours, network), "torchcfm": partial(sample_by_hand, network)}, 2
     )
-    result = {
-        "milliseconds": table,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "versions": {name: version(name) for name in ("torch", "torchcfm", "pot", "scipy")},
-    }
-    files.write(RESULT, json.dumps(result, indent=2) + "\n")
+    harness.write("speed", {"milliseconds": table}, "torchcfm", "pot", "scipy")
     print(json.dumps(table, indent=2))
 
 

@@ -10,27 +10,20 @@ Writes benchmarks/results/students.json and students.png.
 from __future__ import annotations
 
 import copy
-import json
-import os
-import platform
-import time
 from dataclasses import replace
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from benchmarks import harness
+from benchmarks.harness import ROOT
 from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial
 from fm import distillation, sampling
 from fm.training import DrawBatch, train
 from tasks import settings
 from tasks.clouds import artifacts, figures, fitting, generation, scoring, training_set
-from tasks.store import files
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 STEPS, NOISES, TEACHER_STEPS, SHOWN = 1500, 6, 16, 7
 EVALUATIONS = {"teacher": (1, 2, 4, 8, EULER_STEPS), "teacher by midpoint": (2, 4), "reflow": (1, 2, 4),
                "student of 1 step": (1,), "student of 2 steps": (2,)}  # fmt: skip
@@ -46,24 +39,22 @@ def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
 
 def main() -> None:
     data = training_set.load(ROOT)
-    trial = Trial(data, FRAMES, EULER_STEPS)
+    trial = Trial(data)
     teacher = generation.load(ROOT / artifacts.MODEL).network
     texts = data["embeddings"][training_set.rows_of(data, training_set.TRAIN)].repeat(NOISES, 1)
 
-    began = time.perf_counter()
-    ways = distillation.teacher_trajectories(
-        teacher, texts, POINTS, strides=2, steps=TEACHER_STEPS, generator=torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    ways, wall, _ = harness.timed(
+        distillation.teacher_trajectories, teacher, texts, POINTS, strides=2, steps=TEACHER_STEPS, generator=generator
     )
-    seconds = {"the teacher's ways": time.perf_counter() - began}
+    seconds = {"the teacher's ways": wall}
     networks = {"teacher": teacher, "teacher by midpoint": teacher}
     for name, draw in {
         "reflow": distillation.reflow_batches(ways, texts, clouds=64, points=64),
         "student of 1 step": distillation.stride_batches(ways[[0, 2]], texts, clouds=64, points=64),
         "student of 2 steps": distillation.stride_batches(ways, texts, clouds=64, points=64),
     }.items():
-        began = time.perf_counter()
-        networks[name] = learned(teacher, draw, name)
-        seconds[name] = time.perf_counter() - began
+        networks[name], seconds[name], _ = harness.timed(learned, teacher, draw, name)
 
     scores, clouds = {}, {"the frame": trial.truth}
     noise = torch.randn(FRAMES, POINTS, teacher.dim, generator=torch.Generator().manual_seed(0))
@@ -75,7 +66,7 @@ def main() -> None:
             if n in (1, 2, EULER_STEPS):  # for the picture
                 clouds[f"{name},\n{n} evaluations" if n > 1 else f"{name},\n1 evaluation"] = drawn
             print(f"{name}, {n}: {scores[f'{name}, {n}']}", flush=True)
-    original = json.loads((RESULTS / "training.json").read_text())["baseline"][-1]
+    original = harness.read("training")["baseline"][-1]
     scores[f"original recipe after {original['steps']} steps, {EULER_STEPS}"] = {s: original[s] for s in trial.floor}
     result = {
         "scores": scores | {"floor": trial.floor},
@@ -83,12 +74,9 @@ def main() -> None:
         "held_out_frames": FRAMES,
         "points": POINTS,
         "student_steps": STEPS,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "versions": {"torch": version("torch")},
     }
     few = scoring.spread(torch.arange(FRAMES), SHOWN)
-    files.write(RESULTS / "students.json", json.dumps(result, indent=2) + "\n")
-    files.write(RESULTS / "students.png", figures.cloud_rows({name: x[few] for name, x in clouds.items()}))
+    harness.write("students", result, picture=figures.cloud_rows({name: x[few] for name, x in clouds.items()}))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +24,14 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks import harness
+from benchmarks.harness import ROOT
 from fm import networks
 from fm.training import Progress
 from tasks import settings
 from tasks.clouds import artifacts, density, figures, fitting, scoring, training_set
-from tasks.store import files
 
-ROOT = Path(__file__).parent.parent
-RESULTS, QUICK_RESULTS = ROOT / "benchmarks" / "results", ROOT / ".stipple" / "benchmarks"
+QUICK_RESULTS = ROOT / ".stipple" / "benchmarks"
 FRAMES, POINTS, EULER_STEPS = 24, 512, 50
 BUDGETS = {
     "film": (50, 100, 200, 400, 500, 800, 1600, 3000),
@@ -49,7 +46,7 @@ Score = Callable[[nn.Module], dict[str, float]]
 class Trial:
     """The held-out frames, and the scores of a network on them."""
 
-    def __init__(self, data: dict[str, Any], frames: int, euler_steps: int) -> None:
+    def __init__(self, data: dict[str, Any], frames: int = FRAMES, euler_steps: int = EULER_STEPS) -> None:
         self.rows = scoring.spread(training_set.rows_of(data, training_set.HELD_OUT), frames)
         self.euler_steps = euler_steps
         generator = torch.Generator().manual_seed(0)
@@ -72,15 +69,19 @@ class Trial:
 
 
 def whole_runs(
-    network: str, recipe: settings.Recipe, budgets: Iterable[int], data: dict[str, Any], score: Score
+    network: str,
+    recipe: settings.Recipe,
+    budgets: Iterable[int],
+    data: dict[str, Any],
+    score: Score,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> list[dict[str, float]]:
-    """One run from scratch for each number of steps."""
-    points = []
+    """One run for each number of steps, from `weights` or from scratch."""
+    points, rows = [], training_set.rows_of(data, training_set.TRAIN)
     for steps in budgets:
         limited = recipe.model_copy(update={"steps": steps})
-        began = time.perf_counter()
-        trained = fitting.fit(network, limited, data, training_set.rows_of(data, training_set.TRAIN), seed=0).network
-        points.append({"steps": steps, "seconds": round(time.perf_counter() - began, 1), **score(trained)})
+        trained, wall, _ = harness.timed(fitting.fit, network, limited, data, rows, seed=0, weights=weights)
+        points.append({"steps": steps, "seconds": round(wall, 1), **score(trained.network)})
         print(f"{network}: {points[-1]}", flush=True)
     return points
 
@@ -166,10 +167,10 @@ def curves(result: dict[str, Any]) -> Figure:
 
 def main() -> None:
     quick = "--quick" in sys.argv[1:]
-    budgets, results = (QUICK, QUICK_RESULTS) if quick else (BUDGETS, RESULTS)
+    budgets, results = (QUICK, QUICK_RESULTS) if quick else (BUDGETS, harness.RESULTS)
     params = settings.load(ROOT).params.train
     data, path = training_set.load(ROOT), ROOT / artifacts.TRAIN_DATA
-    trial = Trial(data, 4, 2) if quick else Trial(data, FRAMES, EULER_STEPS)
+    trial = Trial(data, 4, 2) if quick else Trial(data)
     film, baseline = params.recipe("film"), params.recipe("baseline")
     whole_runs(
         "film", film, [2], data, lambda network: {}
@@ -188,16 +189,8 @@ def main() -> None:
         "training_frames": len(training_set.rows_of(data, training_set.TRAIN)),
         "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "recipe": film.model_dump(),
-        "machine": {
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-        },
-        "versions": {name: version(name) for name in ("torch", "accelerate")},
     }
-    files.write(results / "training.json", json.dumps(result, indent=2) + "\n")
-    files.write(results / "training.png", curves(result))
+    harness.write("training", result, "accelerate", picture=curves(result), folder=results)
     print(json.dumps(result["sooner"], indent=2))
 
 

@@ -11,10 +11,6 @@ reads. Writes benchmarks/results/unseen.json and unseen.png.
 from __future__ import annotations
 
 import json
-import os
-import platform
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,13 +18,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks import harness
+from benchmarks.harness import ROOT
 from fm import metrics
 from tasks import settings
 from tasks.clouds import density, figures, fitting, scoring, training_set
-from tasks.store import files
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 LEFT_OUT = {("left", "laughing"), ("right", "surprised"), ("front", "sad"), ("left", "angry")}
 POINTS, EULER_STEPS, GUIDANCE, SHOWN = 1024, 20, 2.0, 8
 ROWS = {"truth": "the frame", "with": "trained with\nall pairs", "without": "trained without\nthis pair"}
@@ -98,13 +93,10 @@ def main() -> None:
         "left_out": sorted(map(list, LEFT_OUT)),
         "frames": {"all": len(pairs), "trained_without": len(rest), "drawn": len(wanted)},
         "settings": {"points": POINTS, "euler_steps": EULER_STEPS, "guidance": GUIDANCE},
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "versions": {"torch": version("torch")},
     }
     few = scoring.spread(torch.arange(len(wanted)), SHOWN)
     panels = {"truth": references[wanted][few], "with": clouds["with"][few], "without": clouds["without"][few]}
-    files.write(RESULTS / "unseen.json", json.dumps(result, indent=2) + "\n")
-    files.write(RESULTS / "unseen.png", picture(panels, [" ".join(pairs[wanted[i]][0]) for i in few]))
+    harness.write("unseen", result, picture=picture(panels, [" ".join(pairs[wanted[i]][0]) for i in few]))
     print(json.dumps(scores, indent=2))
 
 

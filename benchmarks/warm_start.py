@@ -9,19 +9,15 @@ data/train_data.pt, writes benchmarks/results/warm_start.json.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import random
-from importlib.metadata import version
 
 import torch
-from torch import Tensor
 
-from benchmarks.training import EULER_STEPS, FRAMES, POINTS, RESULTS, ROOT, Trial
+from benchmarks import harness
+from benchmarks.harness import ROOT
+from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial, whole_runs
 from tasks import settings
 from tasks.clouds import fitting, training_set
-from tasks.store import files
 
 ADDED = 10  # clips
 CHAMPION = 1000  # steps
@@ -35,29 +31,18 @@ def main() -> None:
     clips = sorted(set(clip_of_row))
     added = set(random.Random(0).sample(clips, ADDED))
     earlier = torch.tensor([row for row, clip in zip(rows.tolist(), clip_of_row, strict=True) if clip not in added])
-    score = Trial(data, FRAMES, EULER_STEPS)
-    scores: dict[str, dict[str, dict[str, float]]] = {start: {} for start in BUDGETS}
-
-    def trained(steps: int, on: Tensor, weights: dict[str, Tensor] | None = None) -> torch.nn.Module:
-        limited = recipe.model_copy(update={"steps": steps})
-        return fitting.fit("film", limited, data, on, seed=0, weights=weights).network
-
-    champion = trained(CHAMPION, earlier)
-    scores["champion"]["0"] = score(champion)
-    for start, budgets in BUDGETS.items():
-        for steps in budgets:
-            weights = champion.state_dict() if start == "champion" else None
-            scores[start][str(steps)] = score(trained(steps, rows, weights))
-            print(start, steps, scores[start][str(steps)], flush=True)
+    score = Trial(data)
+    limited = recipe.model_copy(update={"steps": CHAMPION})
+    champion = fitting.fit("film", limited, data, earlier, seed=0).network
+    weights = {"champion": champion.state_dict(), "scratch": None}
     result = {
-        "scores": scores,
+        "untouched champion": score(champion),
+        "runs": {start: whole_runs("film", recipe, BUDGETS[start], data, score, weights[start]) for start in BUDGETS},
         "floor": score.floor,
         "champion": {"steps": CHAMPION, "clips": len(clips) - ADDED, "of": len(clips)},
         "settings": {"frames": FRAMES, "points": POINTS, "euler_steps": EULER_STEPS, "added": sorted(added)},
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "versions": {"torch": version("torch")},
     }
-    files.write(RESULTS / "warm_start.json", json.dumps(result, indent=2) + "\n")
+    harness.write("warm_start", result)
 
 
 if __name__ == "__main__":

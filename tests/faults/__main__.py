@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import shutil
 import sys
@@ -15,9 +14,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
 from tests.faults import plan, world
-
-RESULT = world.ROOT / "benchmarks" / "results" / "faults.json"
 
 
 def attempt(folder: Path, name: str) -> dict[str, Any]:
@@ -98,10 +96,9 @@ def main() -> None:
             "undisturbed_s": round(world.load(folder).seconds, 1),
             "jobs": chosen.jobs,
             "planned": len(plan.FAULTS),
-            "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "processor": platform.machine()},
             "faults": rows,
         }
-        RESULT.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        harness.write("faults", result, "prefect", "dvc")
     if bad:
         sys.exit(f"their projects, logs and traces are in {folder}")
     if chosen.folder is None:
