@@ -16,6 +16,7 @@ import torch
 from examples import pictures
 from fm import metrics
 from tasks.clouds import artifacts, density, generation, scoring, training_set
+from tasks.clouds.pictures import picture
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +41,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
             chamfer, sliced_w2 = (distance(x, truth).mean() for distance in (metrics.chamfer, metrics.sliced_w2))
             print(f"{name}: Chamfer {chamfer:.4f}, sliced W2 {sliced_w2:.4f}")
         columns += [truth, drawn]
-    table = [[pictures.picture(cloud[i].numpy(), SIDE) for cloud in columns] for i in range(SHOWN)]
+    table = [[picture(cloud[i].numpy(), SIDE) for cloud in columns] for i in range(SHOWN)]
     files.write(output / "ten-thousand.png", pictures.png(pictures.grid(table), 8))
     print(output / "ten-thousand.png")
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from examples import latent, morph, rgb, ten_thousand, three_d
-from tasks import clouds, points
+from examples import cloud_files, latent, morph, rgb, ten_thousand, three_d
+from tasks import points
 from tasks.clouds import density, training_set
 from tasks.errors import StippleError
 
@@ -34,7 +34,7 @@ def colors_of(path):
 def test_portraits_in_colour(tiny, trained, tmp_path, capsys):
     rgb.main(trained, tmp_path)
     assert colors_of(tmp_path / "rgb.png") > 20
-    assert clouds.read(tmp_path / "rgb-2.ply").shape == (40, 6)
+    assert cloud_files.read(tmp_path / "rgb-2.ply").shape == (40, 6)
     assert "another sample of the frame: Chamfer" in capsys.readouterr().out
 
 
@@ -74,16 +74,16 @@ def test_solids_turn_and_are_written(tiny, tmp_path, capsys):
     with Image.open(tmp_path / "solids.gif") as gif:
         assert gif.n_frames > 8
     for name in three_d.SOLIDS:
-        assert np.array_equal(clouds.read(tmp_path / f"{name}.ply"), clouds.read(tmp_path / f"{name}.npy"))
+        assert np.array_equal(cloud_files.read(tmp_path / f"{name}.ply"), cloud_files.read(tmp_path / f"{name}.npy"))
     assert capsys.readouterr().out.count("Chamfer") == len(three_d.SOLIDS)
 
 
 @pytest.mark.parametrize("name", ["own.ply", "own.npy"])
 def test_a_cloud_of_ones_own_comes_back_where_it_was_and_as_large(tiny, tmp_path, name):
     own = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)) * 20 + torch.tensor([500.0, 0.0, -100.0])
-    clouds.write(tmp_path / name, own.numpy())
+    cloud_files.write(tmp_path / name, own.numpy())
     three_d.main(tmp_path / name, tmp_path / "out")
-    drawn = clouds.read(tmp_path / "out" / "own.ply")
+    drawn = cloud_files.read(tmp_path / "out" / "own.ply")
     assert np.abs(drawn.mean(0) - own.mean(0).numpy()).max() < 20
     assert 10 < drawn.std(0).min() < drawn.std(0).max() < 50
     assert (tmp_path / "out" / "own.gif").is_file()
@@ -91,6 +91,6 @@ def test_a_cloud_of_ones_own_comes_back_where_it_was_and_as_large(tiny, tmp_path
 
 @pytest.mark.parametrize(("dim", "reason"), [(2, "holds points of 2 coordinates"), (3, "holds one place alone")])
 def test_a_cloud_that_cannot_be_learned_is_refused_in_one_line(tiny, tmp_path, dim, reason):
-    clouds.write(tmp_path / "x.npy", np.zeros((5, dim), dtype=np.float32))
+    cloud_files.write(tmp_path / "x.npy", np.zeros((5, dim), dtype=np.float32))
     with pytest.raises(StippleError, match=rf"x\.npy {reason}"):
         three_d.main(tmp_path / "x.npy", tmp_path)
