@@ -7,9 +7,9 @@ whose decoder is a continuous normalizing flow, too; trained here without its li
     def draw_batch(generator):                                   # two samples of the same shapes, [B, N, D] both
         return sample_of_each(generator), another_sample_of_each(generator)
 
-    autoencoder = train(Autoencoder(dim=2), draw_batch, config).network
+    autoencoder = training.train(Autoencoder(dim=2), draw_batch, config).network
     latents = autoencoder.encode(clouds)                         # [B, L]
-    sample(autoencoder.decoder, latents, num_points)             # [B, num_points, D]
+    sampling.sample(autoencoder.decoder, latents, num_points)    # [B, num_points, D]
 """
 
 from __future__ import annotations

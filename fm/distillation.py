@@ -4,7 +4,7 @@ Both are the training loop of `fm.training` on pairs that the teacher made. Star
 near the answer already:
 
     ends = teacher_trajectories(teacher, conditions, 1024)
-    train(copy.deepcopy(teacher), reflow_batches(ends, conditions), config)
+    training.train(copy.deepcopy(teacher), reflow_batches(ends, conditions), config)
 """
 
 from __future__ import annotations
