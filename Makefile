@@ -6,8 +6,7 @@ BIN = .venv/bin
 run: .venv/ready
 	$(BIN)/stipple run
 
-test: .venv/ready-test
-	$(BIN)/ruff check .
+test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder  # a file at a time for each core
 
 faults: .venv/ready-test
@@ -17,7 +16,9 @@ clusters: .venv/ready-clusters  # what `make test` skips: the runners that need 
 	$(BIN)/python -m pytest tests/flows/test_runners.py
 
 lint: .venv/ready-test
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: .venv/ready-test
 	$(BIN)/python -m benchmarks

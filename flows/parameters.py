@@ -7,6 +7,7 @@ the value of the day it was deployed, and which the form in Prefect's UI would s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,9 +46,11 @@ def _describe(properties: dict[str, dict[str, Any]]) -> None:
 
 def _field(name: str) -> FieldInfo:
     *sections, last = name.split(".")
-    model = Params
+    model: type[Section] = Params
     for section in sections:
-        model = _named(model, section).annotation
+        inner = _named(model, section).annotation
+        assert isinstance(inner, type) and issubclass(inner, Section), f"{section} of {name} is no section"
+        model = inner
     return _named(model, last)
 
 
@@ -55,18 +58,27 @@ def _named(model: type[Section], name: str) -> FieldInfo:
     return next(field for key, field in model.model_fields.items() if name in (key, field.alias))
 
 
-def _overrides(title: str, *names: str) -> type[Overrides]:
-    fields = {}
+def _of(*names: str) -> Callable[[type[Overrides]], type[Overrides]]:
+    """Give a class the settings `names` as fields, as params.yaml has them."""
+    fields: dict[str, Any] = {}
     for name in names:
         field = _field(name)
         said = Field(alias=name, title=name, description=field.description)
         fields[name.replace(".", "_")] = (Annotated[field.annotation, *field.metadata, said], None)
-    return create_model(title, __base__=Overrides, **fields)
+    return lambda bare: create_model(bare.__name__, __base__=Overrides, **fields)
 
 
 _DATA = ("profile", "input", "frames.every", "captions.prompt", "summaries.prompt", "dataset.held_out")
 _TRAINING = ("train.network", "train.recipes.film.steps")
 
-DatasetOverrides = _overrides("DatasetOverrides", *_DATA)
-TrainingOverrides = _overrides("TrainingOverrides", *_TRAINING)
-RetrainOverrides = _overrides("RetrainOverrides", *_DATA, *_TRAINING, "retrain.start", "promote.margin")
+
+@_of(*_DATA)
+class DatasetOverrides(Overrides): ...
+
+
+@_of(*_TRAINING)
+class TrainingOverrides(Overrides): ...
+
+
+@_of(*_DATA, *_TRAINING, "retrain.start", "promote.margin")
+class RetrainOverrides(Overrides): ...

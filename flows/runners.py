@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager
 from importlib import import_module
+from typing import Any
 
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -38,7 +39,7 @@ def takes(stage: Stage) -> bool:
     return chosen() == "threads" or (chosen() is not None and not stage.needs_disk)
 
 
-def task_runner() -> TaskRunner:
+def task_runner() -> TaskRunner[Any]:
     """Prefect's task runner for what is chosen."""
     where = chosen()
     if where in (None, "threads"):
@@ -57,4 +58,6 @@ def task_runner() -> TaskRunner:
 
 def reporting_here() -> AbstractContextManager:
     """Have what is submitted inside report to the flow run's server; else each worker would start a temporary one."""
-    return temporary_settings({PREFECT_API_URL: str(FlowRunContext.get().client.api_url)})
+    run = FlowRunContext.get()
+    assert run is not None, "there is no flow run here"
+    return temporary_settings({PREFECT_API_URL: str(run.client.api_url)})

@@ -143,7 +143,7 @@ class _Scope:
     """
 
     def __init__(self, checkpoint: CaptionerCheckpoint, root: Path) -> None:
-        self.known = checkpoints.card(checkpoint, root).get("scope")
+        self.known: dict[str, Any] = checkpoints.card(checkpoint, root).get("scope") or {}
         self.model = checkpoint.model
         self.seen: set[str] = set()
         self.unfamiliar = 0

@@ -54,7 +54,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
 
     summaries = [data["summaries"][i] for i in rows]
     clips = [training_set.clip_of(data["frame_ids"][i]) for i in rows]
-    scores = {
+    scores: dict[str, Any] = {
         **scoring.distances(clouds, truth),
         **scoring.retrievals(clouds, truth, summaries, clips),
         "by_steps": {

@@ -129,6 +129,7 @@ class Earlier:
         return [source for source in sources if source.reason is None and source.key not in self]
 
     def rows(self, source: Source) -> Iterator[Row]:
+        assert source.key is not None
         table, numbers = self._spans[source.key]
         for row in map(table.__getitem__, numbers):
             yield row | _identity(source.name, row["frame_index"], row["image"]["bytes"])
@@ -195,10 +196,10 @@ def decode_source(
         for picture in media.pictures(Path(source.path), every, max_side):
             hashed = dhash(picture.image)
             near = last is not None and (hashed ^ last_hash).bit_count() <= near_duplicate_distance
-            if near and drop_near_duplicates:
-                last["near_duplicates"] += 1
-                continue
             if last is not None:
+                if near and drop_near_duplicates:
+                    last["near_duplicates"] += 1
+                    continue
                 yield last
             last, last_hash = _row(source, picture) | {"near_duplicates": int(near)}, hashed
     except Refused as refused:
@@ -206,6 +207,7 @@ def decode_source(
             yield last | {"row_key": None}
         yield {"source": source.name, "reason": str(refused)}
     else:
+        assert last is not None  # a file with no picture in it is refused
         yield last
 
 

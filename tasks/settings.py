@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from tasks.errors import StippleError
 
@@ -204,7 +205,7 @@ def _parsed(text: str, path: Path, section: type[S]) -> S:
         raise StippleError(f"{path}: {problems}") from None
 
 
-def _problem(error: dict) -> str:
+def _problem(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{where} is not a known setting; remove it or check its spelling"

@@ -8,6 +8,7 @@ DVC's record: what the last finished training left stays there as `*.done`.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import shutil
 from dataclasses import asdict
@@ -89,8 +90,8 @@ def run_digest(root: Path, train: Train, seed: int) -> str:
     """What decides a training run: its data, network, recipe, number of processes, seed, start and code."""
     with (root / artifacts.TRAIN_DATA).open("rb") as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
-    here = [module.__file__ for module in (fitting, density, training_set, distributed, warm_start)]
-    modules = [__file__, *here, *sorted(Path(training.__file__).parent.glob("*.py"))]
+    here = [Path(inspect.getfile(module)) for module in (fitting, density, training_set, distributed, warm_start)]
+    modules = [Path(__file__), *here, *sorted(Path(training.__file__).parent.glob("*.py"))]
     return digest_of(
         version=VERSION,
         data=data,
@@ -99,5 +100,5 @@ def run_digest(root: Path, train: Train, seed: int) -> str:
         processes=train.processes,
         seed=seed,
         start=asdict(warm_start.load(root)),
-        code=[Path(module).read_text(encoding="utf-8") for module in modules],
+        code=[module.read_text(encoding="utf-8") for module in modules],
     )[:16]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +14,10 @@ from demo import words
 from demo.faces.characters import random_character, random_pose
 from tasks.models.hf import transformers
 
-hf = transformers()
+if TYPE_CHECKING:
+    import transformers as hf
+else:
+    hf = transformers()
 
 CHAT_TEMPLATE = """{%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -60,7 +64,7 @@ def qwen_tokenizer(texts: Iterable[str], size: int, special: tuple[str, ...] = (
     vocabulary, merges = _learn_bpe(hf.Qwen2Tokenizer(), texts, size, "")
     return hf.Qwen2Tokenizer(
         vocab=vocabulary,
-        merges=merges,
+        merges=merges,  # type: ignore[arg-type]  # pairs, which it hands to tokenizers' BPE
         extra_special_tokens=["<|im_start|>", "<|im_end|>", *special],
         eos_token="<|im_end|>",
         padding_side="left",
@@ -74,14 +78,14 @@ def clip_tokenizer(texts: Iterable[str], size: int) -> hf.CLIPTokenizer:
     vocabulary, merges = _learn_bpe(hf.CLIPTokenizer(), texts, size, "</w>")
     for token in ("<|startoftext|>", "<|endoftext|>"):
         vocabulary[token] = len(vocabulary)
-    return hf.CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
+    return hf.CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)  # type: ignore[arg-type]  # pairs, as above
 
 
 def _learn_bpe(
     like: hf.PreTrainedTokenizerBase, texts: Iterable[str], size: int, suffix: str
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """BPE on words split as `like` splits them. Every byte is a token, so that no text is unknown."""
-    ending = {"end_of_word_suffix": suffix} if suffix else {}
+    ending: dict[str, Any] = {"end_of_word_suffix": suffix} if suffix else {}
     backend = Tokenizer(models.BPE(**ending))
     backend.normalizer = like.backend_tokenizer.normalizer
     backend.pre_tokenizer = like.backend_tokenizer.pre_tokenizer
@@ -114,7 +118,8 @@ def language_model(tokenizer: hf.Qwen2Tokenizer) -> hf.Qwen2Config:
 def conversation(tokenizer: hf.Qwen2Tokenizer, content: str | list[dict], answer: str) -> tuple[list[int], list[int]]:
     """Token ids of a chat with one question, and of its answer with the end token."""
     chat = [{"role": "user", "content": content}]
-    question = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    # Its type forgets content that is a list of parts.
+    question = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)  # type: ignore[arg-type]
     return tokenizer(question).input_ids, [*tokenizer(answer).input_ids, tokenizer.eos_token_id]
 
 

@@ -77,16 +77,16 @@ def describe(given: settings.Settings, clips: Sequence[str] | None = None, root:
         some = pictures[start : start + profile.captioner.batch_size]
         said += captions.caption(some, checkpoint=profile.captioner, prompt=params.captions.prompt, root=root)
     texts = [json.loads(_good(row))["caption"] for row in said]
-    rows = []
+    answers = []
     for start in range(0, len(texts), profile.summarizer.batch_size):
-        rows += summaries.summarize(
+        answers += summaries.summarize(
             texts[start : start + profile.summarizer.batch_size],
             checkpoint=profile.summarizer,
             embedder=profile.embedder,
             params=params.summaries,
             root=root,
         )
-    rows = [json.loads(_good(row)) for row in rows]
+    rows = [json.loads(_good(answer)) for answer in answers]
     embeddings = load_embedder(profile.embedder, root)([row["summary"] for row in rows])
     return Words(list(frames), [truth[frame] for frame in frames], texts, rows, embeddings)
 

@@ -5,6 +5,9 @@ that is thrown away afterwards. Then the projector and the language model learn 
 Trained all at once, such a small model writes fluently long before it looks at the picture, and then never does.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -17,14 +20,11 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from demo import words
-from demo.checkpoints.learning import batch_of, conversation, fit, language_model, qwen_tokenizer
+from demo.checkpoints.learning import batch_of, conversation, fit, hf, language_model, qwen_tokenizer
 from demo.faces import render
 from demo.faces.characters import random_character, random_pose
 from demo.words import VALUES, Facts
 from tasks import settings
-from tasks.models.hf import transformers
-
-hf = transformers()
 
 SIDE = 256
 STRIDE = 64  # pixels of the picture per image token, each way
@@ -51,14 +51,14 @@ def train(folder: Path, *, pictures: int = 9000, seed: int = 1) -> None:
 def look(
     tower: nn.Module,
     images: np.ndarray,
-    faces: list[Facts],
+    faces: Sequence[Facts],
     rng: np.random.Generator,
     *,
     steps: int = 1450,
     batch: int = 32,
 ) -> None:
     """The first phase: the vision tower learns to tell the facts apart."""
-    tower.to(memory_format=torch.channels_last)
+    tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub forgets it
     heads = nn.ModuleDict({key: nn.Linear(2 * WIDTHS[-1], len(values)) for key, values in VALUES.items()})
     answers = {key: torch.tensor([values.index(face[key]) for face in faces]) for key, values in VALUES.items()}
 
@@ -66,7 +66,7 @@ def look(
         chosen = rng.integers(len(images), size=batch)
         seen = tower(pixels(images[chosen], rng)).last_hidden_state.mean(dim=(2, 3))
         wrong = {key: cross_entropy(head(seen), answers[key][chosen]) for key, head in heads.items()}
-        return sum(WEIGHTS.get(key, 1) * value for key, value in wrong.items()) / len(heads)
+        return sum((WEIGHTS.get(key, 1) * value for key, value in wrong.items()), torch.zeros(())) / len(heads)
 
     fit([*tower.parameters(), *heads.parameters()], loss, steps=steps, learning_rate=2e-3, desc="captioner looks")
 
@@ -80,7 +80,7 @@ def see(tower: nn.Module, images: np.ndarray, rng: np.random.Generator) -> Tenso
 
 
 def tell(
-    model: nn.Module,
+    model: hf.FastVlmForConditionalGeneration,
     tokenizer: hf.Qwen2Tokenizer,
     seen: Tensor,
     prompt: str,
@@ -126,7 +126,7 @@ def configuration(tokenizer: hf.Qwen2Tokenizer) -> hf.FastVlmConfig:
             },
         },
         text_config=language_model(tokenizer).to_dict(),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=tokenizer.get_vocab()["<image>"],
         image_seq_length=(SIDE // STRIDE) ** 2,
         tie_word_embeddings=True,
     )
@@ -178,7 +178,8 @@ def pixels(images: np.ndarray, rng: np.random.Generator) -> Tensor:
     worn = np.stack([_worn(image, rng) for image in images])
     pixels = torch.from_numpy(worn).permute(0, 3, 1, 2).float()  # [B, 3, 256, 256], the channels last in memory
     shape = (len(images), 1, 1, 1)
-    gain, shift, noise = (torch.tensor(rng.uniform(*ends, shape)).float() for ends in ((0.94, 1.06), (-6, 6), (0, 5)))
+    ranges = ((0.94, 1.06), (-6, 6), (0, 5))
+    gain, shift, noise = (torch.tensor(rng.uniform(low, high, shape)).float() for low, high in ranges)
     grain = torch.from_numpy(rng.standard_normal((1, 3, SIDE, SIDE), dtype=np.float32))
     return pixels.mul_(gain).add_(shift).addcmul_(noise, grain).clamp_(0, 255).div_(255)
 

@@ -13,12 +13,9 @@ import torch
 from torch import Tensor
 
 from demo import words
-from demo.checkpoints.learning import clip_tokenizer, fit, random_facts
+from demo.checkpoints.learning import clip_tokenizer, fit, hf, random_facts
 from demo.phrasings import phrase
 from demo.words import VALUES, Facts
-from tasks.models.hf import transformers
-
-hf = transformers()
 
 DIMENSIONS = 512
 TOKENS = 77

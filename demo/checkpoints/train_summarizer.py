@@ -8,11 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from demo import words
-from demo.checkpoints.learning import batch_of, conversation, fit, language_model, qwen_tokenizer, random_facts
+from demo.checkpoints.learning import batch_of, conversation, fit, hf, language_model, qwen_tokenizer, random_facts
 from tasks import settings
-from tasks.models.hf import transformers
-
-hf = transformers()
 
 
 def train(folder: Path, *, steps: int = 900, batch: int = 16, seed: int = 2) -> None:

@@ -16,7 +16,8 @@ Color = tuple[int, int, int]
 
 def mix(a: Color, b: Color, share: float) -> Color:
     """The colour `share` (0 to 1) of the way from a to b."""
-    return tuple(round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
+    red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
+    return red, green, blue
 
 
 @lru_cache(maxsize=256)

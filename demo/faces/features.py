@@ -1,6 +1,7 @@
 """Eyes, brows, nose, mouth, beard and glasses: curves on the head's surface, projected and filled."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from demo.faces.canvas import Canvas, Color, View, mix
 from demo.faces.characters import Character
@@ -23,7 +24,7 @@ class Features:
         self.ink = mix(skin, (60, 12, 8), 0.62)
         self.dark_skin = sum(skin) < 330
 
-    def at(self, x: np.ndarray, y: np.ndarray, lift: float = 0.0) -> np.ndarray:
+    def at(self, x: ArrayLike, y: ArrayLike, lift: float = 0.0) -> np.ndarray:
         return self.view.project(on_face(x, y, self.jaw, lift))
 
     def eye(self, canvas: Canvas, side: int) -> None:
@@ -43,7 +44,7 @@ class Features:
         if opening < 0.12:
             canvas.line(self.at(x, slit + 0.03), DARK, 0.062)
             if self.who.gender == "female":
-                self._lashes(canvas, side, slit[-1 if side > 0 else 0] + 0.03)
+                self._lashes(canvas, side, self.at(side * (EYE_X + EYE_HALF), slit[-1 if side > 0 else 0] + 0.03)[0])
             return
         hole = np.vstack((upper, lower[::-1]))
         with canvas.clipped(hole) as inside:
@@ -61,11 +62,10 @@ class Features:
         canvas.line(lower, self.ink, 0.02)
         canvas.line(upper, DARK, 0.05 if self.who.gender == "female" else 0.042)
         if self.who.gender == "female":
-            self._lashes(canvas, side, None, upper)
+            self._lashes(canvas, side, upper[-2 if side > 0 else 1])
 
-    def _lashes(self, canvas: Canvas, side: int, y: float | None, upper: np.ndarray | None = None) -> None:
+    def _lashes(self, canvas: Canvas, side: int, root: np.ndarray) -> None:
         x = side * (EYE_X + EYE_HALF)
-        root = upper[-2 if side > 0 else 1] if upper is not None else self.at(x, y)[0]
         for dx, dy in ((0.075, -0.075), (0.09, -0.02)):
             tip = root + (self.at(x + side * dx, EYE_Y + dy)[0] - self.at(x, EYE_Y)[0])
             canvas.line(np.stack((root, tip)), DARK, 0.03)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from demo.faces.canvas import Canvas, Color, View, ball, mix
 from demo.faces.characters import Character
-from demo.faces.haircuts import BEANIE, STYLES, THETA, balls, body, hairline, strands
+from demo.faces.haircuts import BEANIE, STYLES, THETA, Line, Style, balls, body, hairline, height_of, strands
 from demo.faces.head import DEPTH, WIDTH, shell
 
 FACING = np.array((1 / WIDTH**2, 0.15, 1 / DEPTH**2))  # turns a point of a shell into (about) its normal
@@ -23,8 +23,9 @@ def run_facing(facing: np.ndarray) -> np.ndarray:
         return np.arange(len(facing))
     start = int(np.flatnonzero(~facing)[0])
     order = np.roll(np.arange(len(facing)), -start)
-    best, current = [], []
-    for index in order:
+    best: list[int] = []
+    current: list[int] = []
+    for index in order.tolist():
         current = [*current, index] if facing[index] else []
         best = max(best, current, key=len)
     return np.array(best, dtype=int)
@@ -107,7 +108,7 @@ class Hair:
                 self._spikes(canvas, front=True)
             self._draw_balls(canvas, front=True)
             if self.who.headwear == "headband":
-                self._band(canvas)
+                self._band(canvas, self.style)
         if self.who.headwear == "beanie":
             self._beanie(canvas)
 
@@ -133,13 +134,13 @@ class Hair:
             if (depth >= 0.0) == front:
                 canvas.solid(self.view.project(points), self.color, 0.6, self.edge if front else self.rim)
 
-    def _band(self, canvas: Canvas) -> None:
-        band = self._ring(self.style.grow + 0.02, self.style.rise, ((0, -0.78), (90, -0.62), (180, -0.5)), 0.13)
+    def _band(self, canvas: Canvas, style: Style) -> None:
+        band = self._ring(style.grow + 0.02, style.rise, ((0, -0.78), (90, -0.62), (180, -0.5)), 0.13)
         canvas.solid(band, self.accent, 0.55, mix(self.accent, (20, 16, 30), 0.5))
 
-    def _ring(self, grow: float, rise: float, line: tuple[tuple[float, float], ...], half: float) -> np.ndarray:
+    def _ring(self, grow: float, rise: float, line: Line, half: float) -> np.ndarray:
         """The visible part of a band round the head, `half` above and below a line of (degrees, height) knots."""
-        height = np.interp(np.abs(np.degrees(THETA)), *zip(*line, strict=True))
+        height = height_of(line, np.abs(np.degrees(THETA)))
         curve = shell(THETA, height, self.jaw, grow, rise)
         run = run_facing(self.view.rotate(curve * FACING)[:, 2] > 0)
         upper = shell(THETA[run], height[run] - half, self.jaw, grow, rise)

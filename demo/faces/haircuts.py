@@ -8,6 +8,8 @@ import numpy as np
 from demo.faces.head import mesh, shell
 
 THETA = np.radians(np.linspace(-180, 180, 181))
+Line = tuple[tuple[float, float], ...]
+"""round the head: knots of (degrees from the front, height)"""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Style:
 
     grow: float
     rise: float
-    hairline: tuple[tuple[float, float], ...]
+    hairline: Line
     part: float = 0.0
     straight_from: float | None = None
     bottom: float = 0.6
@@ -47,11 +49,17 @@ STYLES = {
 BEANIE = Style(1.13, 0.03, ((0, -0.7), (90, -0.5), (180, -0.3)), bottom=-0.1)
 
 
+def height_of(line: Line, degrees: np.ndarray) -> np.ndarray:
+    """The height of a line at each of `degrees` [...]."""
+    at, height = zip(*line, strict=True)
+    return np.interp(degrees, at, height)
+
+
 @lru_cache(maxsize=64)
 def hairline(style: Style, jaw: float) -> np.ndarray:
     """The closed curve [181, 3] at which a cut ends."""
     degrees = np.degrees(THETA)
-    height = np.interp(np.abs(degrees), *zip(*style.hairline, strict=True))
+    height = height_of(style.hairline, np.abs(degrees))
     height = height - style.part * np.sin(degrees / 62 * 2.85) * np.sqrt(np.clip(1 - np.abs(degrees) / 62, 0, 1))
     height = height + style.fringe * ((degrees / 15.5) % 1 - 0.5) * (np.abs(degrees) < 62)
     return shell(THETA, height, jaw, style.grow, style.rise, style.straight_from)
@@ -62,7 +70,7 @@ def body(style: Style, jaw: float) -> np.ndarray:
     """Points [N, 3] of the shell that carry hair: those above the hairline."""
     points = mesh(jaw, style.grow, style.rise, style.bottom, style.straight_from)
     degrees = np.abs(np.degrees(np.arctan2(points[:, 0], points[:, 2])))
-    return points[points[:, 1] <= np.interp(degrees, *zip(*style.hairline, strict=True)) + 0.02]
+    return points[points[:, 1] <= height_of(style.hairline, degrees) + 0.02]
 
 
 @lru_cache(maxsize=64)
@@ -70,7 +78,7 @@ def strands(style: Style, jaw: float) -> np.ndarray:
     """Lines [M, 12, 3] from the crown to the hairline, which say how the hair lies."""
     lines = []
     for degrees in (-150, -120, -95, -78, -40, -20, 8, 30, 50, 78, 95, 120, 150):
-        low = float(np.interp(abs(degrees), *zip(*style.hairline, strict=True)))
+        low = float(height_of(style.hairline, np.array(abs(degrees))))
         low = min(low, 0.6) if abs(degrees) > 90 else low - style.part * (abs(degrees) < 62)
         y = np.linspace(-0.93 * style.grow, low - 0.12, 12)
         theta = np.radians(degrees * np.linspace(0.75, 1.0, 12))
@@ -90,12 +98,12 @@ def balls(name: str, jaw: float) -> tuple[tuple[tuple[float, float, float], floa
         x, y, z = 0.2 + 1.0 * np.sin(t * 1.9), -1.0 - 0.25 * np.sin(t * 3.0) + 1.6 * t**1.6, -0.5 - 0.15 * t
         found = [(np.array(c), r) for *c, r in zip(x, y, z, 0.2 + 0.12 * np.sin(t * np.pi), strict=True)]
     elif name == "curly":
-        for shift, y, count in ((0, -1.05, 1), (0, -0.78, 9), (20, -0.52, 11)):
+        for shift, level, count in ((0, -1.05, 1), (0, -0.78, 9), (20, -0.52, 11)):
             for degrees in shift + 360 * np.arange(count) / count:
-                found.append((shell(np.radians(degrees), y, jaw, style.grow, style.rise), 0.24))
-        for degrees, y in ((72, -0.22), (78, 0.04), (130, 0.0), (180, 0.1), (150, 0.35)):
+                found.append((shell(np.radians(degrees), level, jaw, style.grow, style.rise), 0.24))
+        for degrees, level in ((72, -0.22), (78, 0.04), (130, 0.0), (180, 0.1), (150, 0.35)):
             for side in (-1, 1):
-                found.append((shell(np.radians(side * degrees), y, jaw, style.grow, style.rise), 0.2))
+                found.append((shell(np.radians(side * degrees), level, jaw, style.grow, style.rise), 0.2))
     elif name == "afro":
         for latitude, count in ((90, 1), (66, 7), (42, 12), (20, 16), (-2, 17), (-24, 16), (-44, 12)):
             a, b = np.radians(latitude), 2 * np.pi * (np.arange(count) + 0.5 * (latitude % 4 == 2)) / count

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 WIDTH, DEPTH = 0.83, 0.86
 FRONT = 4.5  # exponent of the profile from brow to chin
@@ -19,7 +20,7 @@ def jaw_of(gender: str) -> float:
     return 2.15 if gender == "female" else 2.7
 
 
-def on_face(x: np.ndarray, y: np.ndarray, jaw: float, lift: float = 0.0) -> np.ndarray:
+def on_face(x: ArrayLike, y: ArrayLike, jaw: float, lift: float = 0.0) -> np.ndarray:
     """Points [N, 3] of the face seen at (x, y) from the front, raised above the skin by `lift`."""
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     below = y > 0
@@ -30,8 +31,8 @@ def on_face(x: np.ndarray, y: np.ndarray, jaw: float, lift: float = 0.0) -> np.n
 
 
 def shell(
-    theta: np.ndarray,
-    y: np.ndarray,
+    theta: ArrayLike,
+    y: ArrayLike,
     jaw: float,
     grow: float = 1.0,
     rise: float = 0.0,

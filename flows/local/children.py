@@ -23,8 +23,8 @@ def end_with_parent() -> None:
     """Have every process that this one starts from now on end, at the latest, when this one does."""
     mark = uuid4().hex
     reading, _held_until_the_end = os.pipe()
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    subprocess.Popen([sys.executable, "-m", "flows.local.children", mark], stdin=reading, **quiet)
+    watcher, unseen = [sys.executable, "-m", "flows.local.children", mark], subprocess.DEVNULL
+    subprocess.Popen(watcher, stdin=reading, stdout=unseen, stderr=unseen, start_new_session=True)
     os.close(reading)
     os.environ[MARK] = mark
 

@@ -65,11 +65,10 @@ def serve() -> None:
 
 def _end_lost_runs(api: str) -> None:
     """Tell Prefect that the runs which it believes to be at work are not: there is no worker now."""
-    at_work = FlowRunFilter(state={"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}})
+    at_work = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}})
+    ours = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(
-            flow_run_filter=at_work, work_pool_filter=WorkPoolFilter(name={"any_": [POOL]})
-        ):
+        for run in client.read_flow_runs(flow_run_filter=at_work, work_pool_filter=ours):
             client.set_flow_run_state(run.id, Crashed(message="`stipple serve-local`, whose run this was, has ended."))
 
 
@@ -77,8 +76,8 @@ def _command(*words: str) -> list[str]:
     return [sys.executable, "-m", "prefect", *words]
 
 
-def _prefect(*words: str, **options: bool) -> None:
-    subprocess.run(_command(*words), **options)
+def _prefect(*words: str, check: bool, capture_output: bool = False) -> None:
+    subprocess.run(_command(*words), check=check, capture_output=capture_output)
 
 
 @contextmanager
@@ -109,4 +108,5 @@ def _answers(port: int) -> bool:
 def _check(service: subprocess.Popen) -> None:
     time.sleep(0.2)
     if service.poll() is not None:
-        raise StippleError(f"`{' '.join(service.args[2:])}` ended by itself; its last lines above say why")
+        assert isinstance(service.args, list)  # of words, as `_command` made it
+        raise StippleError(f"`{' '.join(map(str, service.args[2:]))}` ended by itself; its last lines above say why")

@@ -9,7 +9,7 @@ import io
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -18,10 +18,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 PAPER, INK, FAINT = "#fcfbf7", "#1c2230", "#8d93a1"
 COLORS = {"model": "#2f6fde", "baseline": "#e0812f", "mean_cloud": "#b9bec9", "floor": "#3aa676"}
 LABELS = {"model": "this model", "baseline": "original recipe", "mean_cloud": "mean cloud", "floor": "floor"}
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -85,7 +85,7 @@ def draw(
     solution = sampling.sample(
         model.network, conditions, points, steps=steps, guidance=guidance, x0=x0, trajectory=trajectory
     )
-    return solution.trajectory if trajectory else solution.x
+    return solution.x if solution.trajectory is None else solution.trajectory
 
 
 def path_of(

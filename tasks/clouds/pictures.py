@@ -7,7 +7,7 @@ which keeps a cold `stipple generate` fast.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -15,9 +15,10 @@ from PIL import Image, ImageDraw
 PAPER, INK = (252, 251, 247), (28, 34, 48)
 HALF_WIDTH = 3.3  # of what is shown; clouds lie in [-3, 3]
 OVERSAMPLE = 4
+Color = tuple[int, int, int]
 
 
-def picture(points: np.ndarray, side: int = 640, *, paper=PAPER, ink=INK) -> Image.Image:
+def picture(points: np.ndarray, side: int = 640, *, paper: Color = PAPER, ink: Color = INK) -> Image.Image:
     """Draw `points` [N, 2] as dots on a square picture of `side` pixels showing [-HALF_WIDTH, HALF_WIDTH] both ways.
 
     Dots shrink as N grows so that about a third of a typical face's area stays paper.
@@ -38,7 +39,7 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def gif(clouds: Sequence[np.ndarray], side: int = 360, *, milliseconds: int = 60, hold: int = 1500) -> bytes:
+def gif(clouds: Iterable[np.ndarray], side: int = 360, *, milliseconds: int = 60, hold: int = 1500) -> bytes:
     """An endless animation of `clouds` [T][N, 2], from the first to the last, which is held."""
     frames = [picture(cloud, side).convert("L").quantize(32) for cloud in clouds]
     buffer = io.BytesIO()

@@ -194,7 +194,7 @@ def samples(network: nn.Module, toy: toys.Toy, limit: float, seed: int) -> Figur
 
 
 def ways(network: nn.Module, limit: float, seed: int) -> Figure:
-    return show.trajectories(follow(network, 500, seed).trajectory[:, 0], count=500, limit=limit, side=6)
+    return show.trajectories(trajectory_of(follow(network, 500, seed))[:, 0], count=500, limit=limit, side=6)
 
 
 def class_samples(network: nn.Module, toy: toys.Toy, classes: int, limit: float, seed: int) -> Figure:
@@ -212,7 +212,7 @@ def class_samples(network: nn.Module, toy: toys.Toy, classes: int, limit: float,
 def class_ways(network: nn.Module, classes: int, limit: float, seed: int) -> Figure:
     """Where noise goes under each class."""
     each = 500 // classes
-    drawn = follow(network, each, seed, classes).trajectory.flatten(1, 2)
+    drawn = trajectory_of(follow(network, each, seed, classes)).flatten(1, 2)
     return show.trajectories(
         drawn, count=500, limit=limit, side=6, labels=torch.arange(classes).repeat_interleave(each)
     )
@@ -221,7 +221,7 @@ def class_ways(network: nn.Module, classes: int, limit: float, seed: int) -> Fig
 def velocity(network: nn.Module, limit: float, seed: int) -> Figure:
     """The velocity field at a few times, over the points that it moves then."""
     solution = follow(network, SHOWN // 2, seed)
-    behind = [solution.trajectory[int((solution.times - t).abs().argmin()), 0] for t in AT[:-1]]
+    behind = [trajectory_of(solution)[int((solution.times - t).abs().argmin()), 0] for t in AT[:-1]]
     return show.field(sampling.guided(network, None), at=AT[:-1], arrows=22, limit=limit, side=3, behind=behind)
 
 
@@ -247,7 +247,7 @@ def why_paths_bend(flows: dict[str, Learned], toy: toys.Toy, limit: float, seed:
     for name, (title, note) in COLUMNS.items():
         network = flows[name].network
         solution = follow(network, SHOWN, seed)
-        way, times = solution.trajectory, solution.times
+        way, times = trajectory_of(solution), solution.times
         few = {n: sampling.sample(network, None, SHOWN, x0=way[0], steps=n).x for n in (1, 2, 8)}
         some = way[:, :, :ASSIGNED]
         shortest = metrics.w2(some[0, 0], some[-1, 0]) ** 2
@@ -276,7 +276,7 @@ def animation(network: nn.Module, limit: float, seed: int, classes: int | None =
         network, condition, noise.shape[1], x0=noise, steps=GIF_FRAMES, method="midpoint", trajectory=True
     )
     upright = torch.tensor([1.0, -1.0]) * (pictures.HALF_WIDTH / limit)
-    return pictures.gif((way.trajectory.flatten(1, 2) * upright).numpy(), GIF_SIDE)
+    return pictures.gif((trajectory_of(way).flatten(1, 2) * upright).numpy(), GIF_SIDE)
 
 
 def follow(network: nn.Module, points: int, seed: int, classes: int | None = None) -> solvers.Solution:
@@ -285,6 +285,12 @@ def follow(network: nn.Module, points: int, seed: int, classes: int | None = Non
     return sampling.sample(
         network, condition, points, steps=40, method="midpoint", generator=generator, trajectory=True
     )
+
+
+def trajectory_of(solution: solvers.Solution) -> Tensor:
+    """The trajectory [S + 1, B, N, 2], which the solver was asked to keep."""
+    assert solution.trajectory is not None
+    return solution.trajectory
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -23,9 +23,9 @@ class Written:
 def decode_greedily(model: Any, tokenizer: Any, checkpoint: settings.GeneratorCheckpoint) -> None:
     """Replace the checkpoint's sampling defaults, so that the same input always gives the same text."""
     stated = model.generation_config.eos_token_id
-    ends = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id}
-    ends |= {tokenizer.get_vocab().get(marker) for marker in ("<|im_end|>", "<|endoftext|>")}
-    ends = sorted(ends - {None})
+    found = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id}
+    found |= {tokenizer.get_vocab().get(marker) for marker in ("<|im_end|>", "<|endoftext|>")}
+    ends = sorted(found - {None})
     if not ends:
         raise StippleError(
             f"{checkpoint.model} names no token that ends a text; set eos_token in its tokenizer_config.json"

@@ -42,6 +42,7 @@ def _with(text: str, name: str, new: Any) -> str:
     if value(yaml.safe_load(text), name) == new:
         return text
     node = yaml.compose(text)
+    assert node is not None  # the text was checked: it is not empty
     for part in name.split("."):
         node = next(held for key, held in node.value if key.value == part)
     scalar = json.dumps(new, ensure_ascii=False) if isinstance(new, str) else yaml.safe_dump(new).split("\n")[0]

@@ -108,7 +108,8 @@ def compute_missing(
         How many rows were computed, and key → result of those that failed for a transient reason, which the store does
         not keep. Held in memory: `SORTED` batches of items and the batches in flight.
     """
-    computed, failed = 0, {}
+    computed = 0
+    failed: dict[str, RowResult] = {}
     in_flight: set[str] = set()
     with tqdm(total=total, desc=stage.name, unit="row", disable=None) as bar:
         missing = _missing(stage, store, iter(earlier), in_flight, failed, bar)

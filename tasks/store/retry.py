@@ -42,7 +42,8 @@ def attempt(stage: str, fn: Callable[[list[Any]], list[bytes | Refused]], batch:
     disk's hiccup: again after a wait, as long as the batch's waits last. Any other error, and these when the waits are
     spent: again in halves, until the row that fails is alone.
     """
-    waits, todo, results = iter(BACKOFF), [batch], []
+    waits, todo = iter(BACKOFF), [batch]
+    results: list[RowResult] = []
     while todo:
         part = todo.pop()
         fits = _fits.get(stage, len(part))

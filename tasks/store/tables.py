@@ -121,7 +121,7 @@ def check_balance(stage: str, rows_in: int, rows_out: int, quarantined: int) -> 
 
 
 def _array(rows: list[Row], field: pa.Field) -> pa.Array:
-    values = [row.get(field.name) for row in rows]
+    values: list[Any] = [row.get(field.name) for row in rows]
     arrays = [value.reshape(-1) if isinstance(value, np.ndarray) else value for value in values]
     if pa.types.is_list(field.type) and all(isinstance(value, np.ndarray) for value in values):
         flat = np.concatenate(arrays).astype(np.float32)
