@@ -9,7 +9,7 @@ import torch
 from tasks import evaluate
 from tasks.clouds import scoring
 from tasks.errors import StippleError
-from tests.support import small_project as world
+from tests.support import small_project
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def outputs(root):
 def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byte(root):
     (root / "data" / "evaluation").mkdir()
     (root / "data" / "evaluation" / "of-yesterday.png").write_bytes(b"")
-    evaluate.run(world.settings(), root)
+    evaluate.run(small_project.settings(), root)
     scores = json.loads((root / "data" / "metrics.json").read_text())
     for score in ("chamfer", "sliced_w2", "emd", "retrieval_frame", "retrieval_summary", "retrieval_clip"):
         assert {"model", "floor", "baseline", "mean_cloud"} <= scores[score].keys()
@@ -38,12 +38,12 @@ def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byt
     }  # fmt: skip
     report = first["report.md"].decode()
     assert all(f"({name})" in report for name in first if name.endswith(".png"))
-    evaluate.run(world.settings(), root)
+    evaluate.run(small_project.settings(), root)
     assert outputs(root) == first
 
 
 def test_the_baseline_can_be_left_out(root):
-    settings = world.settings()
+    settings = small_project.settings()
     without = settings.params.evaluate.model_copy(update={"baseline_steps": 0})
     params = settings.params.model_copy(update={"evaluate": without})
     evaluate.run(settings.model_copy(update={"params": params}), root)
@@ -54,7 +54,7 @@ def test_the_baseline_can_be_left_out(root):
 def test_what_is_missing_is_named(root, name):
     (root / "data" / name).unlink()
     with pytest.raises(StippleError, match=f"{name} is missing"):
-        evaluate.run(world.settings(), root)
+        evaluate.run(small_project.settings(), root)
 
 
 def clouds(n=6, points=200):

@@ -13,7 +13,7 @@ from PIL import Image
 from tasks import draw
 from tasks.clouds import artifacts, generation, pictures
 from tasks.errors import StippleError
-from tests.support import small_project as world
+from tests.support import small_project
 
 SETTINGS = {"steps": 3, "guidance": 1.0, "seed": 0, "points": 40}
 
@@ -116,11 +116,11 @@ def test_the_draw_stage_draws_each_prompt_and_nothing_else(root):
     folder = root / "data" / "drawings"
     folder.mkdir()
     (folder / "of-an-earlier-prompt.png").write_bytes(b"")
-    draw.run(world.settings(), root)
+    draw.run(small_project.settings(), root)
     names = {path.name for path in folder.iterdir()}
     assert "front-facing-smiling-expression.png" in names and len(names) == 3
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    draw.run(world.settings(), root)
+    draw.run(small_project.settings(), root)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
 
 
