@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 
 import matplotlib.cbook
 import pytest
@@ -17,12 +16,7 @@ from tasks.errors import StippleError
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS
 from tests.support import tiny_models
-
-
-def encoded(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "png")
-    return buffer.getvalue()
+from tests.support.clips import png
 
 
 def frame(source: str, index: int, content: bytes) -> tables.Row:
@@ -33,7 +27,7 @@ def frame(source: str, index: int, content: bytes) -> tables.Row:
 
 
 def colors(*names: str) -> list[tables.Row]:
-    return [frame(f"{name}.mp4", number, encoded(tiny_models.picture(name))) for number, name in enumerate(names)]
+    return [frame(f"{name}.mp4", number, png(tiny_models.picture(name))) for number, name in enumerate(names)]
 
 
 def run(root, frames, profile=None, **options):
@@ -137,9 +131,7 @@ def test_no_caption_at_all_is_an_error_that_says_why(tiny_root):
 def test_rows_in_equal_rows_out_and_pictures_are_found_in_any_row_group(tiny_root, monkeypatch):
     monkeypatch.setattr(tables, "GROUP_ROWS", 64)
     names = [("red", "green", "blue")[number % 3] for number in range(150)]
-    frames = [
-        frame("clip.mp4", n, encoded(tiny_models.picture(name, (64 + n, 64 + n)))) for n, name in enumerate(names)
-    ]
+    frames = [frame("clip.mp4", n, png(tiny_models.picture(name, (64 + n, 64 + n)))) for n, name in enumerate(names)]
     profile = tiny_models.profile()
     larger = profile.captioner.model_copy(update={"batch_size": 75})
     assert run(tiny_root, frames, profile.model_copy(update={"captioner": larger}))["computed"] == 150
@@ -155,7 +147,7 @@ def test_pictures_unlike_what_the_model_knows_are_pointed_out_once(tiny_root, ca
     (folder / "README.md").write_text(
         "---\nscope:\n  knows: plain colours\n  use_instead: laptop\n  palette_share: 0.5\n---\n# Card\n"
     )
-    photo = encoded(Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg")))
+    photo = png(Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg")))
     summary = run(
         tiny_root, [*colors("red"), frame("one.mp4", 0, photo), frame("one.mp4", 6, photo), frame("two.mp4", 0, photo)]
     )

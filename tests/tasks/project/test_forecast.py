@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 
 import pytest
 
@@ -26,10 +25,9 @@ RUNS = [
 
 
 def frame(number: int, color: str) -> tables.Row:
-    content = io.BytesIO()
-    tiny_models.picture(color).save(content, "png")
-    image = {"bytes": content.getvalue(), "path": None}
-    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    content = clips.png(tiny_models.picture(color))
+    image = {"bytes": content, "path": None}
+    digest = hashlib.sha256(content).hexdigest()
     return {"frame_id": f"{color}.mp4/{number:06d}", "source": f"{color}.mp4", "sha256": digest, "image": image}
 
 
