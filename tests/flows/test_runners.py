@@ -29,23 +29,17 @@ def needs(kind: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not find_spec(f"prefect_{kind}"), reason=f"prefect-{kind} is not here: `make clusters`")
 
 
-@pytest.fixture(scope="module")
-def small_batches(new_project: Callable[[int], Path]) -> Callable[[], Path]:
-    """Makes a project of two clips, with batches so small that there are several."""
-
-    def make() -> Path:
-        project = new_project(2)
-        with edited(project / "profiles" / "demo.yaml") as profile:
-            for model in profile.values():
-                model["batch_size"] = 2
-        return project
-
-    return make
-
-
 @pytest.fixture
-def project(small_batches: Callable[[], Path]) -> Path:
-    return small_batches()
+def project(new_project: Callable[[int], Path]) -> Path:
+    return with_small_batches(new_project(2))
+
+
+def with_small_batches(project: Path) -> Path:
+    """Batches so small that two clips make several."""
+    with edited(project / "profiles" / "demo.yaml") as profile:
+        for model in profile.values():
+            model["batch_size"] = 2
+    return project
 
 
 def started(project: Path, environment: Environment, runner: str) -> subprocess.Popen[str]:
@@ -57,11 +51,11 @@ def started(project: Path, environment: Environment, runner: str) -> subprocess.
 
 
 @pytest.fixture(scope="module")
-def made(small_batches: Callable[[], Path], environment: Environment) -> Made:
+def made(new_project: Callable[[int], Path], environment: Environment) -> Made:
     """The flow of a new project with a runner: the files that it makes, and what it says."""
 
     def made(runner: str) -> tuple[dict[str, str], str]:
-        project = small_batches()
+        project = with_small_batches(new_project(2))
         flow = started(project, environment, runner)
         said = flow.communicate()[0]
         assert flow.returncode == 0, said
