@@ -1,4 +1,4 @@
-"""Fixtures that several tests share."""
+"""Fixtures that several packages' tests share."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from tests.support import ROOT
 
 LONG = {"test_two_doors.py", "test_faults.py", "test_deployments.py", "test_end_to_end.py"}
 
@@ -24,30 +22,18 @@ def seeded() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with three small real checkpoints that know a few texts by heart, see tests/support/tiny_models.py."""
-    from tests.support import tiny_models as tiny
+    from tests.support import tiny_models  # with transformers, which most tests do without
 
     folder = tmp_path_factory.mktemp("tiny")
-    tiny.save(folder)
+    tiny_models.save(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def params():
-    """The project's own params.yaml, with the requests that the tiny models know."""
-    from tasks import settings
-    from tests.support import tiny_models as tiny
-
-    known = settings.load(ROOT).params
-    captions = known.captions.model_copy(update={"prompt": tiny.PROMPT})
-    summaries = known.summaries.model_copy(update={"prompt": tiny.INSTRUCTION, "max_words": tiny.LIMITS[0]})
-    return known.model_copy(update={"captions": captions, "summaries": summaries})
-
-
-@pytest.fixture(scope="session")
-def trained(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project with a trained model, see tests/support/small_project.py. Tests that write work on a copy."""
-    from tests.support import small_project as world
+    from tests.support import small_project
 
-    return world.trained(tmp_path_factory.mktemp("trained"), tiny_models / "embedder")
+    return small_project.trained(tmp_path_factory.mktemp("trained"), models_folder / "embedder")

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tasks.pipeline import STAGES
+from tasks.pipeline import ROW_STAGES, STAGES
 from tests.faults import damage, kills, served
 from tests.faults.damage import Skipped as Skipped
 from tests.faults.trial import REPRO, RETRAIN, RUN, Trial
 from tests.faults.world import World
-
-ROWS = ("points", "captions", "summaries", "embeddings")
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def _all() -> dict[str, Fault]:
         kill("run", kills.itself, stage, RUN)
         kill("dvc", kills.itself, stage, REPRO)
         kill("child", kills.child, stage, REPRO)
-    for stage in ROWS:
+    for stage in ROW_STAGES:
         kill("run", kills.itself, stage, RUN)
         kill("run", kills.itself, stage, RUN, REPRO)
     for stage in ("captions", "train"):

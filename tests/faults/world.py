@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import chdir, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,13 +22,24 @@ import psutil
 import yaml
 from PIL import Image
 
-from tests.support import ROOT
+from tasks.pipeline import STAGES
+from tests.support import ROOT, projects
+from tests.support.projects import digests, edited, free_port
 
-BIN = Path(sys.executable).parent
-COPIED = ("dvc.yaml", ".dvcignore", "prefect.yaml", "prefect.toml", "profiles", "flows", "tasks", "fm", "params.yaml")
 CLIPS = 8
 BATCH = 2  # rows of a model's batch
 CHECKPOINT = 8  # steps
+EVERY = ("dvc remove_outs", "begin", "write", "computed", "dvc save", "dvc commit", "dvc dump")
+EXPECTED = {
+    **dict.fromkeys(STAGES, EVERY),
+    "frames": (*EVERY, "call"),
+    "points": (*EVERY, "call", "kept"),
+    **dict.fromkeys(("captions", "summaries", "embeddings"), (*EVERY, "call", "answer", "kept")),
+    "train": (*EVERY, "step", "save", "saved"),
+    "draw": (*EVERY, "call", "answer"),
+    "judge": ("judge", "publish", "decide"),
+}
+"""Stage → the kinds of events that its part of a whole run's trace has."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +61,12 @@ class World:
         return self.folder / "reference"
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Nothing shared with other servers and projects; one thread, so that times compare and bytes cannot differ."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "DVC_", "STIPPLE_"))}
-    return kept | {
-        "PATH": f"{BIN}:{kept['PATH']}",
-        "PYTHONPATH": str(ROOT / "tests" / "faults" / "watch"),
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+def environment(folder: Path) -> projects.Environment:
+    """That of every small project, with what they do traced (`STIPPLE_TRACE` says where to)."""
+    return projects.environment(folder / "prefect") | {
+        "PYTHONPATH": f"{ROOT / 'tests' / 'faults' / 'watch'}{os.pathsep}{ROOT}",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "120",  # several flows at once, on few cores, share one SQLite file
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "120",
-        "DVC_SITE_CACHE_DIR": str(folder / "dvc"),
-        "DVC_NO_ANALYTICS": "1",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
     }
 
 
@@ -81,16 +84,20 @@ def build(folder: Path) -> World:
             stderr=log,
             check=True,
         )
-    world = World(
-        folder,
-        artifacts(project),
-        recorded(project),
-        inputs(project),
-        [event | {"time": event["time"] - began} for event in read(trace)],
-        time.monotonic() - began,
-    )
+    seconds = time.monotonic() - began
+    events = [event | {"time": event["time"] - began} for event in read(trace)]
+    check_trace(events)
+    world = World(folder, artifacts(project), recorded(project), inputs(project), events, seconds)
     (folder / "world.json").write_text(json.dumps(asdict(world) | {"folder": str(folder)}))
     return world
+
+
+def check_trace(events: Iterable[dict[str, Any]]) -> None:
+    """End the suite if the trace of a whole run lacks something: then the faults would meet less than they say."""
+    seen = {(event["stage"], event["kind"]) for event in events}
+    wanted = [(stage, kind) for stage, kinds in EXPECTED.items() for kind in kinds]
+    if lost := ", ".join(f"{stage}: {kind}" for stage, kind in wanted if (stage, kind) not in seen):
+        sys.exit(f"the undisturbed run left no trace of {lost}; see to WATCHED in tests/faults/watch/sitecustomize.py")
 
 
 def load(folder: Path) -> World:
@@ -99,38 +106,23 @@ def load(folder: Path) -> World:
 
 
 def make(project: Path, folder: Path) -> None:
-    """A clone of this repository with a few clips, short captions, and a training of seconds."""
-    project.mkdir(parents=True)
-    for name in COPIED:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, project / name)
-    (project / "models").mkdir()
-    (project / "models" / "demo").symlink_to(ROOT / "models" / "demo")
-    shutil.copy(ROOT / "models" / "start.json", project / "models")
-    (project / "clips").mkdir()
-    clips = sorted((ROOT / "demo" / "clips").glob("*.mp4"))
-    for clip in clips[:: len(clips) // CLIPS][:CLIPS]:
-        shutil.copy(clip, project / "clips")
-    params, profile = (yaml.safe_load((project / name).read_text()) for name in ("params.yaml", "profiles/demo.yaml"))
-    params |= {"input": "clips"}
-    params["frames"]["every"] = 24
-    params["points"]["num_points"] = 256
-    params["dataset"]["held_out"] = 0.5
-    recipes = params["train"]["recipes"]
-    recipes["film"] |= {"steps": 3 * CHECKPOINT, "clouds": 8, "checkpoint_every": CHECKPOINT}
-    recipes["baseline"] |= {"points": 256, "times_per_cloud": 256}
-    params["evaluate"] |= {"steps": 4, "baseline_steps": 2}
-    params["draw"] |= {"steps": 4}
-    # A training of seconds beats the mean cloud by little; here it is to be promoted, so that a kill can meet that too.
-    params["promote"] |= {"metric": "retrieval", "confidence": 0.2, "min_clips": 3, "frames": 12, "draws": 1}
-    params["promote"]["tolerance"] = dict.fromkeys(params["promote"]["tolerance"], 1.0)
-    for model in profile.values():
-        model["batch_size"] = BATCH
-    profile["captioner"]["max_new_tokens"] = 72
-    (project / "params.yaml").write_text(yaml.safe_dump(params))
-    (project / "profiles" / "demo.yaml").write_text(yaml.safe_dump(profile))
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
-        subprocess.run(command, cwd=project, env=environment(folder), check=True)
+    """A small project with short captions, a training that is shorter still, and a promotion at its end."""
+    projects.make(project, environment(folder), projects.CLIPS[:: len(projects.CLIPS) // CLIPS][:CLIPS])
+    with edited(project / "params.yaml") as params:
+        params["frames"]["every"] = 24
+        params["points"]["num_points"] = 256
+        params["dataset"]["held_out"] = 0.5
+        recipes = params["train"]["recipes"]
+        recipes["film"] |= {"steps": 3 * CHECKPOINT, "clouds": 8, "checkpoint_every": CHECKPOINT}
+        recipes["baseline"] |= {"points": 256, "times_per_cloud": 256}
+        # Such a training beats the mean cloud by little; here it is to be promoted, so that a kill can meet that too.
+        rules = params["promote"]
+        rules |= {"metric": "retrieval", "confidence": 0.2, "min_clips": 3, "frames": 12, "draws": 8}
+        rules["tolerance"] = dict.fromkeys(rules["tolerance"], 1.0)
+    with edited(project / "profiles" / "demo.yaml") as profile:
+        for model in profile.values():
+            model["batch_size"] = BATCH
+        profile["captioner"]["max_new_tokens"] = 72
 
 
 def forget(project: Path, names: tuple[str, ...]) -> None:
@@ -161,12 +153,7 @@ def forget_runs(project: Path, names: tuple[str, ...]) -> None:
 
 def artifacts(project: Path) -> dict[str, str]:
     """Digest of every file that a run is to leave behind."""
-    paths = (path for folder in ("data", "models/registry") for path in sorted((project / folder).rglob("*")))
-    return {
-        str(path.relative_to(project)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths
-        if path.is_file() and path.name != ".gitignore"
-    }
+    return digests(project, "data", "models/registry")
 
 
 def recorded(project: Path) -> dict[str, Any]:
@@ -213,11 +200,6 @@ def inputs(project: Path) -> dict[str, dict[str, str]]:
 
 def read(trace: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in trace.read_text().splitlines()] if trace.exists() else []
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 def address(folder: Path) -> dict[str, str]:

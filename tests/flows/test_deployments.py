@@ -1,10 +1,8 @@
 """The deployments of prefect.yaml, served by `stipple serve-local`: a real server and worker on loopback."""
 
 import json
-import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -13,65 +11,52 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
-from flows.pipeline import DATASET
+from tasks.pipeline import STAGES
 from tasks.project import lock
 from tasks.store import tables
-from tests.flows.test_end_to_end import BIN, ROOT, make_project
+from tests.support import projects
+from tests.support.projects import CLIPS, Environment, edited
 
+DATASET = tuple(name for name, stage in STAGES.items() if not stage.trains)
 Command = Callable[..., subprocess.CompletedProcess]
 LOGIN = "stipple:a word that nobody else knows"
 AWKWARD = "$(touch pwned); 'clip'.mp4"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def environment(home: Path) -> dict[str, str]:
-    """Another port and another history than those of the developer's own server, and a login."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "DVC_"))}
-    return kept | {
-        "PATH": f"{BIN}:{kept['PATH']}",
-        "PREFECT_HOME": str(home),
+def environment(home: Path) -> Environment:
+    """Another port than that of the developer's own server, and a login."""
+    port = projects.free_port()
+    return projects.environment(home) | {
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_API_AUTH_STRING": LOGIN,
         "PREFECT_API_AUTH_STRING": LOGIN,
-        "DVC_NO_ANALYTICS": "1",
         "COLUMNS": "200",
     }
 
 
 @pytest.fixture(scope="module")
-def project(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    def run(folder: Path, *words: str) -> None:
-        subprocess.run(words, cwd=folder, env=environment, check=True)
-
-    project = make_project(tmp_path_factory.mktemp("project"), run, clips=2)
+def project(new_project: Callable[[int], Path]) -> Path:
+    project = new_project(2)
     next((project / "clips").iterdir()).rename(project / "clips" / AWKWARD)
     return project
 
 
 @pytest.fixture(scope="module")
-def command(project: Path, environment: dict[str, str]) -> Command:
-    def run(*words: str) -> subprocess.CompletedProcess:
-        return subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
-
-    return run
+def command(project: Path, environment: Environment) -> Command:
+    return partial(projects.command, environment, project)
 
 
 @pytest.fixture(scope="module")
-def served(project: Path, environment: dict[str, str], home: Path) -> Iterator[psutil.Popen]:
+def served(project: Path, environment: Environment, home: Path) -> Iterator[psutil.Popen]:
     log = home / "serve-local.log"
     with log.open("w") as out:
         process = psutil.Popen(["stipple", "serve-local"], cwd=project, env=environment, stdout=out, stderr=out)
@@ -95,9 +80,7 @@ def stop(process: psutil.Popen) -> list[psutil.Process]:
     family = process.children(recursive=True)
     process.send_signal(signal.SIGINT)
     process.wait(100)
-    _, left = psutil.wait_procs(
-        family, timeout=10
-    )  # flows.local.children looks around once more when the parent has gone
+    _, left = psutil.wait_procs(family, timeout=10)  # they look around once more when the parent has gone
     return [member for member in left if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -142,7 +125,7 @@ def test_a_run_with_other_settings_writes_them_where_dvc_reads_them(
 
 
 def test_the_deployments_take_one_run_at_a_time_and_the_schedule_is_off(
-    served: psutil.Popen, environment: dict[str, str]
+    served: psutil.Popen, environment: Environment
 ) -> None:
     request = urllib.request.Request(
         environment["PREFECT_API_URL"] + "/deployments/filter",
@@ -159,7 +142,7 @@ def test_the_deployments_take_one_run_at_a_time_and_the_schedule_is_off(
     assert [schedule["active"] for schedule in deployments["retrain"]["schedules"]] == [False]
 
 
-def test_nobody_enters_without_the_login(served: psutil.Popen, environment: dict[str, str], home: Path) -> None:
+def test_nobody_enters_without_the_login(served: psutil.Popen, environment: Environment, home: Path) -> None:
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(environment["PREFECT_API_URL"] + "/admin/version")
     assert LOGIN not in (home / "serve-local.log").read_text()
@@ -194,17 +177,15 @@ def test_nights_promote_rest_and_go_on_when_a_clip_came(served: psutil.Popen, co
     def judged() -> dict:
         return json.loads((project / "models" / "registry" / "registry.json").read_text())
 
-    clips = sorted((ROOT / "demo" / "clips").glob("*.mp4"))
-    for clip in clips[2:6]:
+    for clip in CLIPS[2:6]:
         shutil.copy(clip, project / "clips")
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    params["frames"]["every"] = 30
-    params["dataset"]["held_out"] = 0.5
-    params["train"]["recipes"]["film"] |= {"steps": 80, "clouds": 16}
-    rules = params["promote"]
-    rules |= {"metric": "sliced_w2", "min_clips": 2, "margin": 0.0, "confidence": 0.01, "frames": 12, "draws": 1}
-    rules["tolerance"] = dict.fromkeys(rules["tolerance"], 1.0)
-    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    with edited(project / "params.yaml") as params:
+        params["frames"]["every"] = 30
+        params["dataset"]["held_out"] = 0.5
+        params["train"]["recipes"]["film"] |= {"steps": 80, "clouds": 16}
+        rules = params["promote"]
+        rules |= {"metric": "sliced_w2", "min_clips": 2, "margin": 0.0, "confidence": 0.01, "frames": 12, "draws": 1}
+        rules["tolerance"] = dict.fromkeys(rules["tolerance"], 1.0)
     assert "v1 is the champion" in night()
     assert judged()["champion"] == "v1"
 
@@ -213,12 +194,12 @@ def test_nights_promote_rest_and_go_on_when_a_clip_came(served: psutil.Popen, co
     assert judged() == before
 
     known = {row["frame_id"] for row in tables.read(project / "data" / "captions.parquet", ["frame_id"])}
-    shutil.copy(clips[6], project / "clips")
+    shutil.copy(CLIPS[6], project / "clips")
     night()
     assert len(judged()["history"]) == len(before["history"]) + 1
     assert "up to date" in command("dvc", "status").stdout
     captions = {row["frame_id"] for row in tables.read(project / "data" / "captions.parquet", ["frame_id"])}
-    assert known < captions and {name.partition("/")[0] for name in captions - known} == {clips[6].name}
+    assert known < captions and {name.partition("/")[0] for name in captions - known} == {CLIPS[6].name}
 
 
 def test_a_second_server_says_that_the_port_is_taken(served: psutil.Popen, command: Command) -> None:
@@ -230,9 +211,8 @@ def test_a_second_server_says_that_the_port_is_taken(served: psutil.Popen, comma
 def test_beside_a_deployment_run_a_command_ends_and_ctrl_c_ends_them_all(
     served: psutil.Popen, command: Command, project: Path, home: Path
 ) -> None:
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    params["train"]["recipes"]["film"]["steps"] = 100_000
-    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    with edited(project / "params.yaml") as params:
+        params["train"]["recipes"]["film"]["steps"] = 100_000
     assert command("prefect", "deployment", "run", "training/train").returncode == 0
     until((project / ".stipple" / "lock").read_text)
     done = command("stipple", "run")

@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -19,82 +18,72 @@ import pytest
 
 from flows import runners
 from tasks.errors import StippleError
-from tests.flows.test_end_to_end import BIN, digests, make_project
+from tasks.pipeline import STAGES
+from tests.support.projects import BIN, Environment, digests, edited
 
 FLOW = "from flows.pipeline import dataset\nif __name__ == '__main__': dataset()"
-Run = Callable[[str], tuple[dict[str, str], str]]
+Made = Callable[[str], tuple[dict[str, str], str]]
 
 
 def needs(kind: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not find_spec(f"prefect_{kind}"), reason=f"prefect-{kind} is not here: `make clusters`")
 
 
-@pytest.fixture(scope="module")
-def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "DVC_", "STIPPLE_"))}
-    kept |= {"PATH": f"{BIN}:{kept['PATH']}", "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
-    return kept | {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
-
-
 @pytest.fixture
-def project(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Path:
-    return new_project(tmp_path_factory, env)
+def project(new_project: Callable[[int], Path]) -> Path:
+    return with_small_batches(new_project(2))
 
 
-def new_project(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Path:
-    """A project of two clips, with batches so small that there are several."""
-
-    def init(folder: Path, *words: str) -> None:
-        subprocess.run(words, cwd=folder, env=env, check=True)
-
-    project = make_project(tmp_path_factory.mktemp("project"), init, clips=2)
-    profile = project / "profiles" / "demo.yaml"
-    profile.write_text(re.sub(r"batch_size: \d+", "batch_size: 2", profile.read_text()))
+def with_small_batches(project: Path) -> Path:
+    """Batches so small that two clips make several."""
+    with edited(project / "profiles" / "demo.yaml") as profile:
+        for model in profile.values():
+            model["batch_size"] = 2
     return project
 
 
-def started(project: Path, env: dict[str, str], runner: str) -> subprocess.Popen[str]:
+def started(project: Path, environment: Environment, runner: str) -> subprocess.Popen[str]:
     """The `dataset` flow with a runner."""
-    env = env | {runners.VARIABLE: runner}
+    env = environment | {runners.VARIABLE: runner}
     return subprocess.Popen(
         [sys.executable, "-c", FLOW], cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Run:
+def made(new_project: Callable[[int], Path], environment: Environment) -> Made:
     """The flow of a new project with a runner: the files that it makes, and what it says."""
 
-    def run(runner: str) -> tuple[dict[str, str], str]:
-        project = new_project(tmp_path_factory, env)
-        flow = started(project, env, runner)
+    def made(runner: str) -> tuple[dict[str, str], str]:
+        project = with_small_batches(new_project(2))
+        flow = started(project, environment, runner)
         said = flow.communicate()[0]
         assert flow.returncode == 0, said
         return digests(project), said
 
-    return run
+    return made
 
 
 @pytest.fixture(scope="module")
-def here(run: Run) -> dict[str, str]:
+def here(made: Made) -> dict[str, str]:
     """The files that the flow makes in its own thread."""
-    return run("")[0]
+    return made("")[0]
 
 
 @pytest.mark.parametrize(
     "runner", ["threads", pytest.param("dask", marks=needs("dask")), pytest.param("ray", marks=needs("ray"))]
 )
-def test_every_runner_makes_the_same_bytes(run: Run, here: dict[str, str], runner: str) -> None:
-    files, said = run(runner)
+def test_every_runner_makes_the_same_bytes(made: Made, here: dict[str, str], runner: str) -> None:
+    files, said = made(runner)
     assert {"dask": "new Dask cluster", "ray": "local Ray instance"}.get(runner, "") in said
     assert said.count("Starting temporary server") == 1
     assert files == here
 
 
 @pytest.fixture
-def cluster(project: Path, env: dict[str, str]) -> Iterator[dict[str, subprocess.Popen]]:
+def cluster(project: Path, environment: Environment) -> Iterator[dict[str, subprocess.Popen]]:
     """A Dask scheduler and two workers of one thread, each a process of its own."""
-    quiet = {"cwd": project, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = {"cwd": project, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     scheduler = [f"{BIN}/dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     worker = [f"{BIN}/dask", "worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
     contact = ["--scheduler-file", str(project / "scheduler.json")]
@@ -118,12 +107,12 @@ def stored_captions(project: Path) -> int:
 @needs("dask")
 @pytest.mark.parametrize("victim", ["worker", "scheduler"])
 def test_what_is_killed_in_a_cluster_costs_no_stored_row(
-    here: dict[str, str], project: Path, env: dict[str, str], cluster: dict[str, subprocess.Popen], victim: str
+    here: dict[str, str], project: Path, environment: Environment, cluster: dict[str, subprocess.Popen], victim: str
 ) -> None:
     while not (project / "scheduler.json").exists():
         assert cluster["scheduler"].poll() is None, "the scheduler ended by itself"
         time.sleep(0.1)
-    flow = started(project, env, json.loads((project / "scheduler.json").read_text())["address"])
+    flow = started(project, environment, json.loads((project / "scheduler.json").read_text())["address"])
     while flow.poll() is None and not (kept := stored_captions(project)):
         time.sleep(0.02)
     cluster[victim].kill()
@@ -131,7 +120,7 @@ def test_what_is_killed_in_a_cluster_costs_no_stored_row(
     if victim == "scheduler":
         assert flow.returncode != 0
         assert "stored batches are kept" in said, said
-        flow = started(project, env, "")
+        flow = started(project, environment, "")
         said = flow.communicate()[0]
         assert int(re.search(r"captions: .* computed, (\d+) reused", said)[1]) >= kept > 0
     assert flow.returncode == 0, said
@@ -140,11 +129,11 @@ def test_what_is_killed_in_a_cluster_costs_no_stored_row(
 
 def test_batches_stay_in_the_flows_own_thread_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(runners.VARIABLE, raising=False)
-    assert not runners.takes("captions")
+    assert not runners.takes(STAGES["captions"])
     monkeypatch.setenv(runners.VARIABLE, "threads")
-    assert runners.takes("captions") and runners.takes("frames")
+    assert runners.takes(STAGES["captions"]) and runners.takes(STAGES["frames"])
     monkeypatch.setenv(runners.VARIABLE, "tcp://127.0.0.1:8786")
-    assert runners.takes("captions") and not runners.takes("frames")
+    assert runners.takes(STAGES["captions"]) and not runners.takes(STAGES["frames"])
 
 
 @pytest.mark.parametrize(

@@ -12,22 +12,22 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from tests.flows.test_end_to_end import ROOT, Command, computed, digests, environment, make_project, run  # noqa: F401
+from tests.support.projects import CLIPS, Environment, Run, computed, digests
 
 STAGES = 9
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory, run: Command) -> Path:  # noqa: F811
+def empty(new_project: Callable[[int], Path], run: Run) -> Path:
     """A committed project in which nothing was computed yet."""
-    project = make_project(tmp_path_factory.mktemp("empty"), run, clips=2)
+    project = new_project(2)
     (project / ".gitignore").write_text(".stipple/\n__pycache__/\n")
     commit(project, run)
     return project
 
 
 @pytest.fixture(scope="module")
-def clean(empty: Path, tmp_path_factory: pytest.TempPathFactory, run: Command) -> Path:  # noqa: F811
+def clean(empty: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The same after one undisturbed run."""
     project = shutil.copytree(empty, tmp_path_factory.mktemp("clean") / "project", symlinks=True)
     run(project, "stipple", "run")
@@ -35,12 +35,12 @@ def clean(empty: Path, tmp_path_factory: pytest.TempPathFactory, run: Command) -
     return project
 
 
-def commit(project: Path, run: Command) -> None:  # noqa: F811
+def commit(project: Path, run: Run) -> None:
     run(project, "git", "add", "-A")
     run(project, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "as it is")
 
 
-def interrupted(project: Path, number: int, when: Callable[[], bool], environment: dict, *words: str) -> None:  # noqa: F811
+def interrupted(project: Path, number: int, when: Callable[[], bool], environment: Environment, *words: str) -> None:
     """Start a command, and send its process, as a terminal or a supervisor would, the signal once `when` holds."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
@@ -55,7 +55,7 @@ def interrupted(project: Path, number: int, when: Callable[[], bool], environmen
         member.wait(60)
 
 
-def nothing_is_left(project: Path, run: Command) -> None:  # noqa: F811
+def nothing_is_left(project: Path, run: Run) -> None:
     assert "up to date" in run(project, "dvc", "status")
     output = run(project, "stipple", "run")
     assert output.count("Cached('unchanged'") == STAGES and computed(output) == {}
@@ -64,8 +64,8 @@ def nothing_is_left(project: Path, run: Command) -> None:  # noqa: F811
 def test_interrupted_runs_and_single_stages_end_in_the_bytes_of_a_clean_run(
     empty: Path,
     clean: Path,
-    environment: dict[str, str],  # noqa: F811
-    run: Command,  # noqa: F811
+    environment: Environment,
+    run: Run,
     tmp_path: Path,
 ) -> None:
     project = shutil.copytree(empty, tmp_path / "project", symlinks=True)
@@ -80,7 +80,7 @@ def test_interrupted_runs_and_single_stages_end_in_the_bytes_of_a_clean_run(
 
 def test_after_an_experiment_there_is_nothing_to_do_and_the_way_back_is_free(
     clean: Path,
-    run: Command,  # noqa: F811
+    run: Run,
     tmp_path: Path,
 ) -> None:
     project = shutil.copytree(clean, tmp_path / "project", symlinks=True)
@@ -92,7 +92,7 @@ def test_after_an_experiment_there_is_nothing_to_do_and_the_way_back_is_free(
     assert "up to date" in run(project, "dvc", "status")
 
 
-def test_a_clone_that_pulled_computes_the_rows_of_a_new_clip_alone(clean: Path, run: Command, tmp_path: Path) -> None:  # noqa: F811
+def test_a_clone_that_pulled_computes_the_rows_of_a_new_clip_alone(clean: Path, run: Run, tmp_path: Path) -> None:
     project, clone = shutil.copytree(clean, tmp_path / "project", symlinks=True), tmp_path / "clone"
     run(project, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
     run(project, "dvc", "push")
@@ -101,11 +101,10 @@ def test_a_clone_that_pulled_computes_the_rows_of_a_new_clip_alone(clean: Path, 
     run(clone, "dvc", "pull")
     assert digests(clone) == digests(clean)
     assert "up to date" in run(clone, "dvc", "status")
-    clip = sorted((ROOT / "demo" / "clips").glob("*.mp4"))[2]
-    shutil.copy(clip, clone / "clips")
+    shutil.copy(CLIPS[2], clone / "clips")
     rows = computed(run(clone, "stipple", "run"))
     sources = pq.read_table(clone / "data" / "frames.parquet", columns=["source"])["source"].to_pylist()
-    new = sources.count(clip.name)
+    new = sources.count(CLIPS[2].name)
     assert 0 < new < len(sources)
     assert rows["points"] == rows["captions"] == new
     assert 0 < rows["summaries"] <= new and 0 < rows["embeddings"] <= new

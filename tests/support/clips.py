@@ -1,13 +1,15 @@
-"""Small videos and settings for tests, made on the spot."""
+"""Small videos, pictures and settings for tests, made on the spot."""
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from PIL import Image
 
 from tasks import settings
 from tasks.settings import Settings
@@ -51,6 +53,12 @@ def video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "png")
+    return buffer.getvalue()
 
 
 def sound(path: Path) -> Path:

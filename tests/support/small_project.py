@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from tasks.clouds import density
 from tasks.settings import Settings, load
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS
-from tests.support import ROOT
+from tests.support import ROOT, clips
 
 POINTS, SIDE = 64, 24
 CLIPS = ("circle.mp4", "square.mp4", "bar.mp4", "cross.mp4", "dot.png")
@@ -82,9 +81,7 @@ def frame_ids() -> list[str]:
 
 def _row(clip: str, index: int) -> dict:
     frame_id = f"{clip}/{index:06d}"
-    picture = _figure(clip, index)
-    png = io.BytesIO()
-    picture.save(png, "PNG")
+    png = clips.png(_figure(clip, index))
     rng = np.random.default_rng([CLIPS.index(clip), index])
     embedding = rng.normal(size=512) + 2
     columns = {
@@ -92,12 +89,12 @@ def _row(clip: str, index: int) -> dict:
         "row_key": frame_id,
         "source": clip,
         "frame_index": index,
-        "image": {"bytes": png.getvalue(), "path": None},
-        "weights": {"bytes": png.getvalue(), "path": None},
+        "image": {"bytes": png, "path": None},
+        "weights": {"bytes": png, "path": None},
         "summary": f"A {clip.partition('.')[0]}, moved {index} times.",
         "embedding": (embedding / np.linalg.norm(embedding)).astype(np.float32),
     }
-    maps = density.from_maps([png.getvalue()])
+    maps = density.from_maps([png])
     generator = torch.Generator().manual_seed(CLIPS.index(clip) * 10 + index)
     columns["points"] = density.draw(maps, torch.tensor([0]), POINTS, generator)[0].numpy()
     return columns

@@ -12,7 +12,8 @@ from tokenizers import ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
 from tasks.models.hf import transformers
-from tasks.settings import CaptionerCheckpoint, Checkpoint, GeneratorCheckpoint, Profile
+from tasks.settings import CaptionerCheckpoint, Checkpoint, GeneratorCheckpoint, Profile, Settings, load
+from tests.support import ROOT
 
 hf = transformers()
 
@@ -56,6 +57,14 @@ def profile() -> Profile:
         summarizer=GeneratorCheckpoint(model="summarizer", **generator, max_new_tokens=80),
         embedder=Checkpoint(model="embedder", **common, batch_size=4),
     )
+
+
+def settings() -> Settings:
+    """The project's own params.yaml with the requests that these models know, and their profile."""
+    own = load(ROOT).params
+    captions = own.captions.model_copy(update={"prompt": PROMPT})
+    summaries = own.summaries.model_copy(update={"prompt": INSTRUCTION, "max_words": LIMITS[0]})
+    return Settings(params=own.model_copy(update={"captions": captions, "summaries": summaries}), profile=profile())
 
 
 def save(folder: Path) -> None:

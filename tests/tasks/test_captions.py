@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 
 import matplotlib.cbook
 import pytest
@@ -11,18 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks import captions, settings
+from tasks import captions
 from tasks.captions import palette_share, whole_sentences
 from tasks.errors import StippleError
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS
-from tests.support import tiny_models as tiny
-
-
-def encoded(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "png")
-    return buffer.getvalue()
+from tests.support import tiny_models
+from tests.support.clips import png
 
 
 def frame(source: str, index: int, content: bytes) -> tables.Row:
@@ -33,22 +27,13 @@ def frame(source: str, index: int, content: bytes) -> tables.Row:
 
 
 def colors(*names: str) -> list[tables.Row]:
-    return [frame(f"{name}.mp4", number, encoded(tiny.picture(name))) for number, name in enumerate(names)]
+    return [frame(f"{name}.mp4", number, png(tiny_models.picture(name))) for number, name in enumerate(names)]
 
 
-@pytest.fixture
-def project(tiny_models, tmp_path, params):
-    """A folder with the tiny models, and a function that captions `frames` there."""
-    for name in ("captioner", "summarizer", "embedder"):
-        (tmp_path / name).symlink_to(tiny_models / name)
-
-    def run(frames, profile=None, **options):
-        tables.write(tmp_path / "data" / "frames.parquet", SCHEMAS["frames"], frames)
-        chosen = settings.Settings(params=params, profile=profile or tiny.profile())
-        return captions.run(chosen, tmp_path, **options)
-
-    run.root = tmp_path
-    return run
+def run(root, frames, profile=None, **options):
+    tables.write(root / "data" / "frames.parquet", SCHEMAS["frames"], frames)
+    chosen = tiny_models.settings()
+    return captions.run(chosen.model_copy(update={"profile": profile or chosen.profile}), root, **options)
 
 
 def table(root) -> dict[str, str]:
@@ -61,110 +46,110 @@ def quarantine(root) -> dict[str, str]:
 
 
 def limited(count: int):
-    profile = tiny.profile()
+    profile = tiny_models.profile()
     return profile.model_copy(update={"captioner": profile.captioner.model_copy(update={"max_new_tokens": count})})
 
 
-def test_each_frame_has_a_caption_or_a_reason(project):
+def test_each_frame_has_a_caption_or_a_reason(tiny_root):
     broken = frame("broken.png", 0, b"\x89PNG\r\n\x1a\n and then nothing")
-    summary = project([*colors("red", "green", "black"), broken, *colors("blue")])
-    assert table(project.root) == {
-        "red.mp4/000000": tiny.CAPTIONS["red"],
-        "green.mp4/000001": tiny.CAPTIONS["green"],
-        "blue.mp4/000000": tiny.CAPTIONS["blue"],
+    summary = run(tiny_root, [*colors("red", "green", "black"), broken, *colors("blue")])
+    assert table(tiny_root) == {
+        "red.mp4/000000": tiny_models.CAPTIONS["red"],
+        "green.mp4/000001": tiny_models.CAPTIONS["green"],
+        "blue.mp4/000000": tiny_models.CAPTIONS["blue"],
     }
-    reasons = quarantine(project.root)
+    reasons = quarantine(tiny_root)
     assert reasons["black.mp4/000002"] == "the captioner had nothing to say about it"
     assert reasons["broken.png/000000"].startswith("its picture does not decode: ")
     assert summary["rows"] + summary["quarantined"] == 5
     assert summary["words_mean"] == pytest.approx(
-        sum(len(text.split()) for text in table(project.root).values()) / 3, 0.01
+        sum(len(text.split()) for text in table(tiny_root).values()) / 3, 0.01
     )
 
 
-def test_only_new_frames_are_described_and_the_table_is_the_same_bytes(project):
+def test_only_new_frames_are_described_and_the_table_is_the_same_bytes(tiny_root):
     first = colors("red", "green", "black")
-    assert project(first)["computed"] == 3
-    before = (project.root / "data" / "captions.parquet").read_bytes()
-    again = project(first)
+    assert run(tiny_root, first)["computed"] == 3
+    before = (tiny_root / "data" / "captions.parquet").read_bytes()
+    again = run(tiny_root, first)
     assert (again["computed"], again["reused"]) == (0, 3)
-    assert (project.root / "data" / "captions.parquet").read_bytes() == before
-    more = project([*first, *colors("blue"), *colors("red")])
+    assert (tiny_root / "data" / "captions.parquet").read_bytes() == before
+    more = run(tiny_root, [*first, *colors("blue"), *colors("red")])
     assert (more["computed"], more["reused"]) == (1, 4)
 
 
-def test_a_lost_row_store_refills_from_the_table_and_from_its_earlier_version(project):
-    project(colors("red", "green"))
-    expected = (project.root / "data" / "captions.parquet").read_bytes()
-    (project.root / "data" / "captions.parquet").rename(project.root / "old.parquet")
-    for path in (project.root / ".stipple").iterdir():
+def test_a_lost_row_store_refills_from_the_table_and_from_its_earlier_version(tiny_root):
+    run(tiny_root, colors("red", "green"))
+    expected = (tiny_root / "data" / "captions.parquet").read_bytes()
+    (tiny_root / "data" / "captions.parquet").rename(tiny_root / "old.parquet")
+    for path in (tiny_root / ".stipple").iterdir():
         path.unlink()
     asked = []
 
     def previous(name):
         asked.append(name)
-        return project.root / "old.parquet" if name == "data/captions.parquet" else None
+        return tiny_root / "old.parquet" if name == "data/captions.parquet" else None
 
-    assert project(colors("red", "green"), previous=previous)["computed"] == 0
+    assert run(tiny_root, colors("red", "green"), previous=previous)["computed"] == 0
     assert asked == ["data/captions.parquet", "data/quarantine/captions.parquet"]
-    assert (project.root / "data" / "captions.parquet").read_bytes() == expected
+    assert (tiny_root / "data" / "captions.parquet").read_bytes() == expected
 
 
-def test_a_lost_row_store_remembers_refusals_from_the_quarantine(project):
-    project(colors("red", "black"))
-    expected = quarantine(project.root)
-    (project.root / ".stipple" / "rows.sqlite").unlink()
-    assert project(colors("red", "black", "green"))["computed"] == 1
-    assert quarantine(project.root) == expected
+def test_a_lost_row_store_remembers_refusals_from_the_quarantine(tiny_root):
+    run(tiny_root, colors("red", "black"))
+    expected = quarantine(tiny_root)
+    (tiny_root / ".stipple" / "rows.sqlite").unlink()
+    assert run(tiny_root, colors("red", "black", "green"))["computed"] == 1
+    assert quarantine(tiny_root) == expected
 
 
-def test_another_prompt_or_precision_is_another_caption_and_another_batch_size_is_not(project, params):
-    project(colors("red"))
-    profile = tiny.profile()
+def test_another_prompt_or_precision_is_another_caption_and_another_batch_size_is_not(tiny_root):
+    run(tiny_root, colors("red"))
+    profile = tiny_models.profile()
     larger = profile.captioner.model_copy(update={"batch_size": 32})
-    assert project(colors("red"), profile.model_copy(update={"captioner": larger}))["computed"] == 0
+    assert run(tiny_root, colors("red"), profile.model_copy(update={"captioner": larger}))["computed"] == 0
     bfloat16 = profile.captioner.model_copy(update={"dtype": "bfloat16"})
-    assert project(colors("red"), profile.model_copy(update={"captioner": bfloat16}))["computed"] == 1
+    assert run(tiny_root, colors("red"), profile.model_copy(update={"captioner": bfloat16}))["computed"] == 1
 
 
-def test_a_caption_that_is_too_long_ends_with_its_last_whole_sentence(project, caplog):
-    summary = project(colors("red", "blue", "white"), limited(20))
-    assert table(project.root) == {
-        "red.mp4/000000": tiny.CAPTIONS["red"],
+def test_a_caption_that_is_too_long_ends_with_its_last_whole_sentence(tiny_root, caplog):
+    summary = run(tiny_root, colors("red", "blue", "white"), limited(20))
+    assert table(tiny_root) == {
+        "red.mp4/000000": tiny_models.CAPTIONS["red"],
         "blue.mp4/000001": "A blue face looks up.",
     }
-    assert "no whole sentence within max_new_tokens" in quarantine(project.root)["white.mp4/000002"]
+    assert "no whole sentence within max_new_tokens" in quarantine(tiny_root)["white.mp4/000002"]
     assert summary["cut"] == 1
     assert "1 captions, the first of blue.mp4/000001, ran into max_new_tokens = 20" in caplog.text
 
 
-def test_no_caption_at_all_is_an_error_that_says_why(project):
+def test_no_caption_at_all_is_an_error_that_says_why(tiny_root):
     with pytest.raises(StippleError, match=r"none of 1 rows .*'black.mp4/000000': the captioner had nothing to say"):
-        project(colors("black"))
+        run(tiny_root, colors("black"))
 
 
-def test_rows_in_equal_rows_out_and_pictures_are_found_in_any_row_group(project, monkeypatch):
+def test_rows_in_equal_rows_out_and_pictures_are_found_in_any_row_group(tiny_root, monkeypatch):
     monkeypatch.setattr(tables, "GROUP_ROWS", 64)
     names = [("red", "green", "blue")[number % 3] for number in range(150)]
-    frames = [frame("clip.mp4", n, encoded(tiny.picture(name, (64 + n, 64 + n)))) for n, name in enumerate(names)]
-    profile = tiny.profile()
+    frames = [frame("clip.mp4", n, png(tiny_models.picture(name, (64 + n, 64 + n)))) for n, name in enumerate(names)]
+    profile = tiny_models.profile()
     larger = profile.captioner.model_copy(update={"batch_size": 75})
-    assert project(frames, profile.model_copy(update={"captioner": larger}))["computed"] == 150
-    assert list(table(project.root).values()) == [tiny.CAPTIONS[name] for name in names]
+    assert run(tiny_root, frames, profile.model_copy(update={"captioner": larger}))["computed"] == 150
+    assert list(table(tiny_root).values()) == [tiny_models.CAPTIONS[name] for name in names]
 
 
-def test_pictures_unlike_what_the_model_knows_are_pointed_out_once(project, caplog):
-    (project.root / "captioner").unlink()
-    folder = project.root / "captioner"
+def test_pictures_unlike_what_the_model_knows_are_pointed_out_once(tiny_root, caplog):
+    (tiny_root / "captioner").unlink()
+    folder = tiny_root / "captioner"
     folder.mkdir()
-    for path in (project.root / "embedder").resolve().parent.joinpath("captioner").iterdir():
+    for path in (tiny_root / "embedder").resolve().parent.joinpath("captioner").iterdir():
         (folder / path.name).symlink_to(path)
     (folder / "README.md").write_text(
         "---\nscope:\n  knows: plain colours\n  use_instead: laptop\n  palette_share: 0.5\n---\n# Card\n"
     )
-    photo = encoded(Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg")))
-    summary = project(
-        [*colors("red"), frame("one.mp4", 0, photo), frame("one.mp4", 6, photo), frame("two.mp4", 0, photo)]
+    photo = png(Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg")))
+    summary = run(
+        tiny_root, [*colors("red"), frame("one.mp4", 0, photo), frame("one.mp4", 6, photo), frame("two.mp4", 0, photo)]
     )
     assert summary["unfamiliar_sources"] == 1  # equal pictures are described once
     notices = [record.message for record in caplog.records if "looks unlike" in record.message]
@@ -174,7 +159,7 @@ def test_pictures_unlike_what_the_model_knows_are_pointed_out_once(project, capl
 
 
 def test_a_photograph_has_many_colors_and_a_drawing_few():
-    assert palette_share(tiny.picture("red")) == 1
+    assert palette_share(tiny_models.picture("red")) == 1
     assert palette_share(Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg"))) < 0.5
 
 

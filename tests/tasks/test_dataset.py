@@ -12,37 +12,37 @@ from tasks import dataset
 from tasks.clouds import density, training_set
 from tasks.errors import StippleError
 from tasks.store import tables
-from tests.support import small_project as world
+from tests.support import small_project
 
 
 @pytest.fixture
 def root(tmp_path):
-    return world.make(tmp_path)
+    return small_project.make(tmp_path)
 
 
 @pytest.fixture
 def settings():
-    return world.settings()
+    return small_project.settings()
 
 
 def test_holds_what_people_know_from_the_first_system_and_what_training_needs(root, settings):
     summary = dataset.run(settings, root)
     data = torch.load(root / "data" / "train_data.pt", weights_only=True)
-    n = len(world.frame_ids())
-    assert data["embeddings"].shape == (n, 512) and data["point_clouds"].shape == (n, world.POINTS, 2)
-    assert data["num_points"] == world.POINTS and data["num_samples"] == n == len(data["image_paths"])
+    n = len(small_project.frame_ids())
+    assert data["embeddings"].shape == (n, 512) and data["point_clouds"].shape == (n, small_project.POINTS, 2)
+    assert data["num_points"] == small_project.POINTS and data["num_samples"] == n == len(data["image_paths"])
     assert data["model"] == "embedder" and data["embedder"]["revision"].startswith("sha256:")
-    assert data["frame_ids"] == world.frame_ids()
+    assert data["frame_ids"] == small_project.frame_ids()
     fresh = density.draw(data["density"], torch.arange(n), 100, torch.Generator().manual_seed(0))
     assert fresh.shape == (n, 100, 2)
     report = json.loads((root / "data" / "dataset.json").read_text())
-    assert report["frames"] == summary["frames"] == n and report["clips"] == len(world.CLIPS)
+    assert report["frames"] == summary["frames"] == n and report["clips"] == len(small_project.CLIPS)
 
 
 def test_rows_meet_by_frame_whatever_their_order(root, settings):
     expected = {row["frame_id"]: row for row in tables.read(root / "data" / "embeddings.parquet")}
-    world.change(root, "embeddings", lambda rows: rows[::-1])
-    world.change(root, "summaries", lambda rows: rows[3:] + rows[:3])
+    small_project.change(root, "embeddings", lambda rows: rows[::-1])
+    small_project.change(root, "summaries", lambda rows: rows[3:] + rows[:3])
     dataset.run(settings, root)
     data = training_set.load(root)
     for i, frame_id in enumerate(data["frame_ids"]):
@@ -58,14 +58,14 @@ def test_the_same_tables_give_the_same_bytes(root, settings):
 
 
 def test_a_frame_that_a_stage_refused_is_in_quarantine_and_not_in_the_data(root, settings):
-    world.change(root, "points", lambda rows: rows[1:])
-    world.change(root, "summaries", lambda rows: [row for row in rows if row["frame_id"] != "bar.mp4/000001"])
-    world.change(root, "embeddings", lambda rows: [row for row in rows if row["frame_id"] != "bar.mp4/000001"])
+    small_project.change(root, "points", lambda rows: rows[1:])
+    small_project.change(root, "summaries", lambda rows: [row for row in rows if row["frame_id"] != "bar.mp4/000001"])
+    small_project.change(root, "embeddings", lambda rows: [row for row in rows if row["frame_id"] != "bar.mp4/000001"])
     summary = dataset.run(settings, root)
     refused = {r["frame_id"]: r for r in tables.read(root / "data" / "quarantine" / "dataset.parquet")}
     assert refused["circle.mp4/000000"]["reason"] == "it has no points"
     assert refused["bar.mp4/000001"]["reason"] == "it has no summary and no embedding"
-    assert summary["quarantined"] == 2 and summary["frames"] == len(world.frame_ids()) - 2
+    assert summary["quarantined"] == 2 and summary["frames"] == len(small_project.frame_ids()) - 2
     assert not set(refused) & set(training_set.load(root)["frame_ids"])
 
 
@@ -75,8 +75,8 @@ def allowing(settings, share):
 
 
 def test_too_many_frames_in_quarantine_end_the_run_and_the_table_to_look_at_is_named(root, settings):
-    world.change(root, "summaries", lambda rows: rows[2:])  # of 13 frames
-    refused = [{"frame_id": frame_id, "reason": "no words"} for frame_id in world.frame_ids()[:2]]
+    small_project.change(root, "summaries", lambda rows: rows[2:])  # of 13 frames
+    refused = [{"frame_id": frame_id, "reason": "no words"} for frame_id in small_project.frame_ids()[:2]]
     tables.write_quarantine(root, "captions", refused)
     with pytest.raises(StippleError, match=r"2 of 13 frames .*max_quarantined: 0.15; data/quarantine/captions.parquet"):
         dataset.run(allowing(settings, 0.15), root)
@@ -100,7 +100,7 @@ def test_no_clip_is_on_both_sides(root, settings):
         {training_set.clip_of(data["frame_ids"][i]) for i in training_set.rows_of(data, side)}
         for side in ("train", "held_out")
     )
-    assert train and held_out and not train & held_out and train | held_out == set(world.CLIPS)
+    assert train and held_out and not train & held_out and train | held_out == set(small_project.CLIPS)
 
 
 @given(st.sets(st.text(max_size=8), min_size=2, max_size=30), st.floats(0, 0.99))
@@ -125,7 +125,7 @@ def test_new_clips_do_not_move_old_ones():
     ],
 )
 def test_what_cannot_be_trained_on_is_an_error_with_a_remedy(root, settings, edit, says):
-    world.change(root, "points", edit)
+    small_project.change(root, "points", edit)
     with pytest.raises(StippleError, match=says):
         dataset.run(settings, root)
 

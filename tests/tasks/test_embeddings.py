@@ -10,27 +10,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import embeddings, settings
+from tasks import embeddings
 from tasks.errors import StippleError
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS
-from tests.support import tiny_models as tiny
+from tests.support import tiny_models
 
 TEXTS = ["Left, smiling.", "Right, sad.", "Up, angry and far away.", "Front.", "Left, smiling."]
 
 
 @pytest.fixture
-def project(tiny_models, tmp_path, params):
-    """A function that embeds `texts` in a folder with the tiny embedder."""
-    shutil.copytree(tiny_models / "embedder", tmp_path / "embedder")
+def root(models_folder, tmp_path):
+    """A folder with the tiny embedder, which a test may change."""
+    shutil.copytree(models_folder / "embedder", tmp_path / "embedder")
+    return tmp_path
 
-    def run(texts, **options):
-        rows = [{"frame_id": f"clip.mp4/{n:06d}", "summary": text, "row_key": str(n)} for n, text in enumerate(texts)]
-        tables.write(tmp_path / "data" / "summaries.parquet", SCHEMAS["summaries"], rows)
-        return embeddings.run(settings.Settings(params=params, profile=tiny.profile()), tmp_path, **options)
 
-    run.root = tmp_path
-    return run
+def run(root, texts, **options):
+    rows = [{"frame_id": f"clip.mp4/{n:06d}", "summary": text, "row_key": str(n)} for n, text in enumerate(texts)]
+    tables.write(root / "data" / "summaries.parquet", SCHEMAS["summaries"], rows)
+    return embeddings.run(tiny_models.settings(), root, **options)
 
 
 def table(root) -> np.ndarray:
@@ -44,9 +43,9 @@ def change_weights(folder, change):
     save_file(change(weights), folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def test_embeddings_have_length_one_in_the_order_of_the_summaries(project):
-    summary = project(TEXTS)
-    vectors = table(project.root)
+def test_embeddings_have_length_one_in_the_order_of_the_summaries(root):
+    summary = run(root, TEXTS)
+    vectors = table(root)
     assert vectors.dtype == np.float32 and vectors.shape == (5, 512)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(vectors[0], vectors[4])
@@ -55,39 +54,37 @@ def test_embeddings_have_length_one_in_the_order_of_the_summaries(project):
     assert summary["cosine"]["min"] < 0.999
 
 
-def test_embeddings_come_back_from_the_store_and_from_the_table_with_the_same_bytes(project):
-    project(TEXTS)
-    before = (project.root / "data" / "embeddings.parquet").read_bytes()
-    assert project(TEXTS)["computed"] == 0
-    shutil.rmtree(project.root / ".stipple")
-    assert project(TEXTS)["computed"] == 0
-    assert (project.root / "data" / "embeddings.parquet").read_bytes() == before
+def test_embeddings_come_back_from_the_store_and_from_the_table_with_the_same_bytes(root):
+    run(root, TEXTS)
+    before = (root / "data" / "embeddings.parquet").read_bytes()
+    assert run(root, TEXTS)["computed"] == 0
+    shutil.rmtree(root / ".stipple")
+    assert run(root, TEXTS)["computed"] == 0
+    assert (root / "data" / "embeddings.parquet").read_bytes() == before
 
 
-def test_other_weights_are_other_embeddings(project):
-    project(TEXTS)
-    change_weights(project.root / "embedder", lambda weights: {name: 2 * w for name, w in weights.items()})
-    assert project(TEXTS)["computed"] == 4
+def test_other_weights_are_other_embeddings(root):
+    run(root, TEXTS)
+    change_weights(root / "embedder", lambda weights: {name: 2 * w for name, w in weights.items()})
+    assert run(root, TEXTS)["computed"] == 4
 
 
-def test_a_summary_that_is_too_long_is_refused_alone(project):
-    summary = project([*TEXTS, "word" * 30])
+def test_a_summary_that_is_too_long_is_refused_alone(root):
+    summary = run(root, [*TEXTS, "word" * 30])
     assert (summary["rows"], summary["quarantined"]) == (5, 1)
-    refused = list(tables.read(project.root / "data" / "quarantine" / "embeddings.parquet"))
+    refused = list(tables.read(root / "data" / "quarantine" / "embeddings.parquet"))
     assert refused[0]["frame_id"] == "clip.mp4/000005"
     assert "122 tokens, and the embedder reads at most 77" in refused[0]["reason"]
 
 
-def test_an_embedding_that_is_not_a_number_is_refused(project):
-    change_weights(
-        project.root / "embedder", lambda weights: {n: torch.full_like(w, torch.nan) for n, w in weights.items()}
-    )
+def test_an_embedding_that_is_not_a_number_is_refused(root):
+    change_weights(root / "embedder", lambda weights: {n: torch.full_like(w, torch.nan) for n, w in weights.items()})
     with pytest.raises(StippleError, match=r"none of 5 rows .* its embedding is not a number"):
-        project(TEXTS)
+        run(root, TEXTS)
 
 
-def test_summaries_that_are_all_alike_are_pointed_out(project, caplog):
-    assert project(["Left, smiling."] * 3)["cosine"] == {"min": 1.0, "mean": 1.0, "std": 0.0, "max": 1.0}
+def test_summaries_that_are_all_alike_are_pointed_out(root, caplog):
+    assert run(root, ["Left, smiling."] * 3)["cosine"] == {"min": 1.0, "mean": 1.0, "std": 0.0, "max": 1.0}
     assert "the summaries are nearly all alike (mean cosine similarity 1.000" in caplog.text
 
 

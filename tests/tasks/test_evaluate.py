@@ -4,12 +4,10 @@ import json
 import shutil
 
 import pytest
-import torch
 
 from tasks import evaluate
-from tasks.clouds import scoring
 from tasks.errors import StippleError
-from tests.support import small_project as world
+from tests.support import small_project
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ def outputs(root):
 def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byte(root):
     (root / "data" / "evaluation").mkdir()
     (root / "data" / "evaluation" / "of-yesterday.png").write_bytes(b"")
-    evaluate.run(world.settings(), root)
+    evaluate.run(small_project.settings(), root)
     scores = json.loads((root / "data" / "metrics.json").read_text())
     for score in ("chamfer", "sliced_w2", "emd", "retrieval_frame", "retrieval_summary", "retrieval_clip"):
         assert {"model", "floor", "baseline", "mean_cloud"} <= scores[score].keys()
@@ -38,12 +36,12 @@ def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byt
     }  # fmt: skip
     report = first["report.md"].decode()
     assert all(f"({name})" in report for name in first if name.endswith(".png"))
-    evaluate.run(world.settings(), root)
+    evaluate.run(small_project.settings(), root)
     assert outputs(root) == first
 
 
 def test_the_baseline_can_be_left_out(root):
-    settings = world.settings()
+    settings = small_project.settings()
     without = settings.params.evaluate.model_copy(update={"baseline_steps": 0})
     params = settings.params.model_copy(update={"evaluate": without})
     evaluate.run(settings.model_copy(update={"params": params}), root)
@@ -54,31 +52,4 @@ def test_the_baseline_can_be_left_out(root):
 def test_what_is_missing_is_named(root, name):
     (root / "data" / name).unlink()
     with pytest.raises(StippleError, match=f"{name} is missing"):
-        evaluate.run(world.settings(), root)
-
-
-def clouds(n=6, points=200):
-    """Rings of different sizes: two samples of each."""
-    angle = torch.rand(2, n, points, generator=torch.Generator().manual_seed(0)) * 6.283
-    ring = torch.stack([angle.cos(), angle.sin()], dim=-1)
-    return ring * torch.linspace(0.5, 3, n).reshape(-1, 1, 1)
-
-
-def test_the_truth_itself_is_at_distance_zero_and_finds_itself():
-    truth, again = clouds()
-    scores = scoring.distances({"truth": truth, "again": again}, truth)
-    assert all(values["truth"] == 0 < values["again"] for values in scores.values())
-    found = scoring.retrievals({"again": again}, truth, list("abcdef"), list("abcdef"))
-    assert all(values["again"] == 1 for values in found.values())
-
-
-def test_a_frame_with_the_same_text_or_of_the_same_clip_counts_as_found():
-    truth, again = clouds()
-    swapped = {"swapped": again[[1, 0, 3, 2, 5, 4]]}
-    found = scoring.retrievals(swapped, truth, summaries=list("aabbcd"), clips=list("xxyyzz"))
-    shares = {kind: (values["swapped"], values["chance"]) for kind, values in found.items()}
-    assert shares == {
-        "retrieval_frame": (0, pytest.approx(1 / 6, abs=1e-3)),
-        "retrieval_summary": (pytest.approx(4 / 6, abs=1e-3), pytest.approx(10 / 36, abs=1e-3)),
-        "retrieval_clip": (1, pytest.approx(2 / 6, abs=1e-3)),
-    }
+        evaluate.run(small_project.settings(), root)

@@ -1,21 +1,15 @@
+"""Frames to points: a line where one would be drawn, whoever is drawn, and a reason where there is nothing to draw."""
+
 import io
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw
 
 from tasks import frames, points
-from tasks.clouds import density
 from tasks.errors import Refused
 from tasks.store import tables
-from tests.support.clips import refused, settings_with, video
-
-
-def png(array):
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "png")
-    return buffer.getvalue()
+from tests.support.clips import png, refused, settings_with, video
 
 
 def drawing(paint, size=(200, 200), background="white", scale=4):
@@ -98,44 +92,9 @@ def test_white_pictures_are_refused_with_the_count(weighting, size):
 
 def test_threshold_is_the_original_recipe():
     grey = np.random.default_rng(0).integers(0, 256, (50, 60), dtype=np.uint8)
-    weights = points.weigh(points.decode(png(np.dstack([grey] * 3))), "threshold")
+    weights = points.weigh(points.decode(png(Image.fromarray(np.dstack([grey] * 3)))), "threshold")
     np.testing.assert_array_equal(weights > 0, grey < 128)
     assert set(np.unique(weights)) == {0, 1}
-
-
-def test_points_lie_in_the_square_and_keep_the_aspect_ratio():
-    wide = np.zeros((90, 160), np.uint8)
-    wide[:, :40] = 255  # the left quarter
-    tall = np.zeros((160, 80), np.uint8)
-    tall[:16] = 255  # the top tenth
-    maps = density.from_maps([png(wide), png(tall)])
-    cloud = density.draw(maps, torch.tensor([0, 1]), 5000, torch.Generator().manual_seed(0))
-    assert cloud.shape == (2, 5000, 2) and cloud.dtype == torch.float32
-    low, high = cloud.amin(1), cloud.amax(1)
-    torch.testing.assert_close(low, torch.tensor([[-3, -3 * 9 / 16], [-1.5, -3]]), atol=0.02, rtol=0)
-    torch.testing.assert_close(high, torch.tensor([[-1.5, 3 * 9 / 16], [1.5, -2.4]]), atol=0.02, rtol=0)
-
-
-def test_points_fall_as_often_as_a_pixel_is_bright():
-    weights = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
-    maps = density.from_maps([png(255 - weights), png(weights), png(255 - weights)])
-    n = 200_000
-    cloud = density.draw(maps, torch.tensor([1]), n, torch.Generator().manual_seed(0))[0].numpy()
-    columns, rows = np.floor((cloud + 3) / 6 * 8).astype(int).T
-    counts = np.zeros((8, 8))
-    np.add.at(counts, (rows, columns), 1)
-    expected = n * (weights / weights.sum())
-    assert np.abs(counts - expected).max() < 6 * np.sqrt(expected.max())
-
-
-def test_fresh_points_are_fresh_and_repeatable():
-    maps = density.from_maps(
-        [png((np.random.default_rng(i).random((256, 256)) < 0.05).view(np.uint8)) for i in range(50)]
-    )
-    index = torch.arange(16)
-    first, second = (density.draw(maps, index, 256, torch.Generator().manual_seed(i)) for i in (0, 1))
-    assert not torch.equal(first, second)
-    assert torch.equal(first, density.draw(maps, index, 256, torch.Generator().manual_seed(0)))
 
 
 def test_the_table_has_a_map_and_a_cloud_of_every_frame_and_refuses_the_empty(tmp_path):

@@ -16,19 +16,19 @@ from tasks import dataset, train
 from tasks.clouds import fitting, training_set
 from tasks.errors import StippleError
 from tasks.settings import Settings, load
-from tests.support import small_project as world
+from tests.support import small_project
 
 OUTPUTS = ("model.safetensors", "model.json", "training.csv")
 
 
 @pytest.fixture
 def settings():
-    return world.settings()
+    return small_project.settings()
 
 
 @pytest.fixture
 def root(tmp_path, settings):
-    dataset.run(settings, world.make(tmp_path))
+    dataset.run(settings, small_project.make(tmp_path))
     return tmp_path
 
 
@@ -52,7 +52,7 @@ def test_writes_a_network_that_its_card_describes(root, settings):
     network = networks.build(card["network"])
     network.load_state_dict(load_file(root / "data" / "model.safetensors"))
     assert sum(p.numel() for p in network.parameters()) == summary["parameters"]
-    assert card["num_points"] == world.POINTS and card["embedder"]["model"] == "embedder"
+    assert card["num_points"] == small_project.POINTS and card["embedder"]["model"] == "embedder"
     assert (
         card["trained_on"]["frames"] == summary["frames"] == len(training_set.rows_of(training_set.load(root), "train"))
     )
@@ -81,7 +81,7 @@ def test_a_training_that_ended_before_it_was_recorded_is_not_done_again(root, se
     (root / "data" / "model.safetensors").unlink()
     assert train.run(settings, root)["resumed_at"] == steps
     assert outputs(root) == first
-    other = world.settings(learning_rate=0.1)
+    other = small_project.settings(learning_rate=0.1)
     train.run(other, root)
     assert list((root / train.CHECKPOINTS).iterdir()) == [checkpoint_dir(root, other).with_suffix(".done")]
 
@@ -105,7 +105,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(root, settings):
 
 
 def test_a_run_of_other_settings_does_not_take_over_a_checkpoint(root, settings):
-    other = checkpoint_dir(root, world.settings(learning_rate=0.1))
+    other = checkpoint_dir(root, small_project.settings(learning_rate=0.1))
     other.mkdir(parents=True)
     (other / "checkpoint.pt").write_bytes(b"of a run that still waits to go on")
     assert train.run(settings, root)["resumed_at"] == 0
@@ -113,7 +113,7 @@ def test_a_run_of_other_settings_does_not_take_over_a_checkpoint(root, settings)
 
 
 def by_two() -> Settings:
-    return with_train(world.settings(steps=24), processes=2)
+    return with_train(small_project.settings(steps=24), processes=2)
 
 
 def test_two_processes_train_one_network_and_go_on_to_the_same_bytes_after_sigkill(root):
@@ -124,7 +124,7 @@ def test_two_processes_train_one_network_and_go_on_to_the_same_bytes_after_sigki
     assert outputs(root)["model.safetensors"] != whole["model.safetensors"]
 
     code = f"from tests.tasks.test_train import *; from pathlib import Path; train.run(by_two(), Path({str(root)!r}))"
-    run = psutil.Popen([sys.executable, "-c", code], cwd=world.ROOT, stderr=subprocess.DEVNULL)
+    run = psutil.Popen([sys.executable, "-c", code], cwd=small_project.ROOT, stderr=subprocess.DEVNULL)
     while not (checkpoint_dir(root, by_two()) / "checkpoint.pt").is_file():
         assert run.poll() is None
         time.sleep(0.01)
@@ -138,13 +138,13 @@ def test_two_processes_train_one_network_and_go_on_to_the_same_bytes_after_sigki
 
 def test_what_is_wrong_in_one_of_two_processes_is_said_in_one_line(root):
     with pytest.raises(StippleError, match=r"times_per_cloud is 5") as error:
-        train.run(with_train(world.settings(times_per_cloud=5), processes=2), root)
+        train.run(with_train(small_project.settings(times_per_cloud=5), processes=2), root)
     assert "\n" not in str(error.value)
 
 
 def test_the_original_recipe_is_what_it_was():
     """One cloud a step, Adam at a constant rate, a checkpoint every 1000 steps, independent pairs."""
-    train = load(world.ROOT).params.train
+    train = load(small_project.ROOT).params.train
     for network, rate, parameters in (("baseline", 2e-4, 1_315_842), ("baseline-small", 5e-4, 264_194)):
         recipe = train.recipe(network)
         assert (recipe.clouds, recipe.points, recipe.checkpoint_every, recipe.steps) == (1, 1024, 1000, 20_000)
@@ -201,4 +201,4 @@ def test_the_loss_that_is_no_number_stops_the_run_and_names_the_step(root, setti
 )
 def test_a_recipe_that_cannot_be_is_an_error_with_a_remedy(root, recipe, says):
     with pytest.raises(StippleError, match=says):
-        train.run(world.settings(**recipe), root)
+        train.run(small_project.settings(**recipe), root)

@@ -1,7 +1,8 @@
 """What a run does, a JSON line each, in the file that STIPPLE_TRACE names.
 
 Python imports this module by itself where its folder stands in PYTHONPATH: `stipple`, `dvc`, what they start, and what
-a Prefect worker starts. The product's own code does not know of it.
+a Prefect worker starts. The product's own code does not know of it. tests/faults/test_watch.py looks whether what is
+watched is there, and `EXPECTED` in tests/faults/world.py says what of it a whole run does.
 """
 
 from __future__ import annotations
@@ -13,11 +14,22 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
+from operator import attrgetter
 from typing import Any
 
 TRACE = os.environ.get("STIPPLE_TRACE")
 stage = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The kinds of the events before and after each call of a function, and what its arguments tell of the first."""
+
+    before: str | None
+    after: str | None = None
+    tell: Callable[..., dict[str, Any]] = lambda *_, **__: {}
 
 
 def note(kind: str, **what: Any) -> None:
@@ -27,106 +39,54 @@ def note(kind: str, **what: Any) -> None:
     os.close(file)
 
 
-def around(owner: Any, name: str, before: Callable | None = None, after: Callable | None = None) -> None:
-    """Have `before` and `after` called with the arguments of every call of `owner.name`."""
-    plain = getattr(owner, name)
-
-    @wraps(plain)
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        if before:
-            before(*args, **kwargs)
-        result = plain(*args, **kwargs)
-        if after:
-            after(*args, **kwargs)
+def watched(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if watch.before:
+            told = watch.tell(*args, **kwargs)
+            note(watch.before, **told)
+        result = function(*args, **kwargs)
+        if watch.after:
+            note(watch.after)
         return result
 
-    setattr(owner, name, watched)
+    return call
 
 
 def digest(item: Any) -> str:
     return hashlib.sha256(item.encode() if isinstance(item, str) else item.tobytes()).hexdigest()
 
 
-def enter(name: str, *_: Any) -> None:
+def enter(name: str, *_: Any, **__: Any) -> dict[str, Any]:
     global stage
     stage = name
-    note("begin")
+    return {}
 
 
-def stages(module: Any) -> None:
-    around(module, "compute", enter, lambda *_: note("computed"))
-
-
-def model(name: str) -> Callable[[Any], None]:
-    def watch(module: Any) -> None:
-        around(
-            getattr(module, name),
-            "__call__",
-            lambda _, inputs, *more: note("call", inputs=[digest(item) for item in inputs]),
-            lambda *_: note("answer"),
-        )
-
-    return watch
-
-
-def points(module: Any) -> None:
-    around(module, "place", lambda pictures, **_: note("call", inputs=[key for key, _ in pictures]))
-
-
-def frames(module: Any) -> None:
-    around(module, "decode_source", lambda source, **_: note("call", inputs=[source.key]))
-
-
-def rows(module: Any) -> None:
-    around(module.RowStore, "put", None, lambda *_: note("kept"))
-
-
-def files(module: Any) -> None:
-    around(module, "replacing", lambda path: note("write", file=path.name))
-
-
-def training(module: Any) -> None:
-    around(module, "draw_example", lambda batch, config, generator, step=0: note("step", number=step))
-
-
-def resume(module: Any) -> None:
-    around(
-        module,
-        "write",
-        lambda file, state: note("save", number=state["step"]),
-        lambda file, state: note("saved", number=state["step"]),
-    )
-
-
-def comparison(module: Any) -> None:
-    around(module, "judge", lambda *_: note("judge", stage="judge"))
-
-
-def registry(module: Any) -> None:
-    around(module, "publish", lambda *_: note("publish", stage="judge"))
-    around(module, "_write", lambda *_: note("decide", stage="judge"))
-
-
-def dvc(module: Any) -> None:
-    for name in ("remove_outs", "save", "commit", "dump"):
-        around(module.PipelineStage, name, lambda self, *_, what=f"dvc {name}", **__: note(what, stage=self.name))
-
-
+MODEL = Watch("call", "answer", lambda _, inputs, *more: {"inputs": [digest(item) for item in inputs]})
+JUDGE = {"stage": "judge"}
 WATCHED = {
-    "tasks.pipeline": stages,
-    "tasks.models.captioner": model("Captioner"),
-    "tasks.models.summarizer": model("Summarizer"),
-    "tasks.models.embedder": model("Embedder"),
-    "tasks.points": points,
-    "tasks.frames": frames,
-    "tasks.store.rows": rows,
-    "tasks.store.files": files,
-    "tasks.registry.comparison": comparison,
-    "tasks.registry.versions": registry,
-    "fm.training": training,
-    "fm._resume": resume,
-    "dvc.stage": dvc,
+    "tasks.pipeline": {"compute": Watch("begin", "computed", enter)},
+    "tasks.models.captioner": {"Captioner.__call__": MODEL},
+    "tasks.models.summarizer": {"Summarizer.__call__": MODEL},
+    "tasks.models.embedder": {"Embedder.__call__": MODEL},
+    "tasks.points": {"place": Watch("call", tell=lambda pictures, **_: {"inputs": [key for key, _ in pictures]})},
+    "tasks.frames": {"decode_source": Watch("call", tell=lambda source, **_: {"inputs": [source.key]})},
+    "tasks.store.rows": {"RowStore.put": Watch(None, "kept")},
+    "tasks.store.files": {"replacing": Watch("write", tell=lambda path: {"file": path.name})},
+    "tasks.registry.comparison": {"judge": Watch("judge", tell=lambda *_: JUDGE)},
+    "tasks.registry.versions": {
+        "publish": Watch("publish", tell=lambda *_: JUDGE),
+        "_write": Watch("decide", tell=lambda *_: JUDGE),
+    },
+    "fm.training": {"draw_example": Watch("step", tell=lambda batch, config, generator, step=0: {"number": step})},
+    "fm._resume": {"write": Watch("save", "saved", lambda file, state: {"number": state["step"]})},
+    "dvc.stage": {
+        f"PipelineStage.{name}": Watch(f"dvc {name}", tell=lambda self, *_, **__: {"stage": self.name})
+        for name in ("remove_outs", "save", "commit", "dump")
+    },
 }
+"""Module → name in it → what is noted of its calls."""
 
 
 class Watcher(importlib.abc.MetaPathFinder):
@@ -137,7 +97,16 @@ class Watcher(importlib.abc.MetaPathFinder):
             return None
         found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, found))
-        around(spec.loader, "exec_module", None, lambda module: WATCHED[name](module))
+        load = spec.loader.exec_module
+
+        def load_and_watch(module: Any) -> None:
+            load(module)
+            for name, watch in WATCHED[module.__name__].items():
+                owner, _, last = name.rpartition(".")
+                owner = attrgetter(owner)(module) if owner else module
+                setattr(owner, last, watched(getattr(owner, last), watch))
+
+        spec.loader.exec_module = load_and_watch
         return spec
 
 

@@ -6,14 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from tasks import draw
 from tasks.clouds import artifacts, generation, pictures
 from tasks.errors import StippleError
-from tests.support import small_project as world
 
 SETTINGS = {"steps": 3, "guidance": 1.0, "seed": 0, "points": 40}
 
@@ -110,22 +106,3 @@ def test_pictures_show_y_downwards_and_x_to_the_right():
     low_right = np.random.default_rng(0).uniform((1, 1), (3, 3), size=(300, 2))
     ink = np.asarray(pictures.picture(low_right, 100).convert("L")) < 128
     assert ink[60:, 60:].any() and not ink[:60].any() and not ink[:, :60].any()
-
-
-def test_the_draw_stage_draws_each_prompt_and_nothing_else(root):
-    folder = root / "data" / "drawings"
-    folder.mkdir()
-    (folder / "of-an-earlier-prompt.png").write_bytes(b"")
-    draw.run(world.settings(), root)
-    names = {path.name for path in folder.iterdir()}
-    assert "front-facing-smiling-expression.png" in names and len(names) == 3
-    first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    draw.run(world.settings(), root)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
-
-
-@given(st.lists(st.text(max_size=6), max_size=12))
-def test_every_prompt_has_a_file_name_of_its_own(prompts):
-    names = draw.slugs(prompts)
-    assert len(set(names)) == len(prompts) and all(names)
-    assert not any(set(name) & set("/\\. \n\0") for name in names)

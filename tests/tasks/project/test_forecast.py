@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 
 import pytest
 
-from tasks import captions, settings
+from tasks import captions
 from tasks.project import forecast
 from tasks.project.forecast import Forecast
 from tasks.project.reproduction import Outcome
 from tasks.store import tables
 from tasks.store.rows import STORE, no_previous
 from tasks.store.schemas import SCHEMAS
-from tests.support import clips
-from tests.support import tiny_models as tiny
+from tests.support import clips, tiny_models
 
 COLORS = ("red", "green", "blue")
 RUNS = [
@@ -27,24 +25,21 @@ RUNS = [
 
 
 def frame(number: int, color: str) -> tables.Row:
-    content = io.BytesIO()
-    tiny.picture(color).save(content, "png")
-    image = {"bytes": content.getvalue(), "path": None}
-    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    content = clips.png(tiny_models.picture(color))
+    image = {"bytes": content, "path": None}
+    digest = hashlib.sha256(content).hexdigest()
     return {"frame_id": f"{color}.mp4/{number:06d}", "source": f"{color}.mp4", "sha256": digest, "image": image}
 
 
 @pytest.fixture
-def project(tiny_models, tmp_path, params):
+def project(tiny_root):
     """A folder whose frames have captions, and one frame more that has none."""
-    for name in ("captioner", "summarizer", "embedder"):
-        (tmp_path / name).symlink_to(tiny_models / name)
-    chosen = settings.Settings(params=params, profile=tiny.profile())
+    chosen = tiny_models.settings()
     frames = [frame(number, color) for number, color in enumerate(COLORS)]
-    tables.write(tmp_path / "data" / "frames.parquet", SCHEMAS["frames"], frames[:2])
-    captions.run(chosen, tmp_path)
-    tables.write(tmp_path / "data" / "frames.parquet", SCHEMAS["frames"], frames)
-    return tmp_path, chosen
+    tables.write(tiny_root / "data" / "frames.parquet", SCHEMAS["frames"], frames[:2])
+    captions.run(chosen, tiny_root)
+    tables.write(tiny_root / "data" / "frames.parquet", SCHEMAS["frames"], frames)
+    return tiny_root, chosen
 
 
 def work(project, stages=RUNS):

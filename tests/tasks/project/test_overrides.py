@@ -1,7 +1,5 @@
 """Other settings for one run, written into the project's own params.yaml."""
 
-import json
-import os
 import shutil
 from pathlib import Path
 
@@ -11,9 +9,8 @@ import yaml
 from flows.parameters import DatasetOverrides, RetrainOverrides, TrainingOverrides
 from tasks import settings
 from tasks.errors import StippleError
-from tasks.project import overrides, reproduction
+from tasks.project import overrides
 from tests.support import ROOT
-from tests.tasks.project.test_reproduction import project as dvc_project  # noqa: F401, a fixture
 
 
 @pytest.fixture
@@ -91,15 +88,3 @@ def test_the_form_shows_types_and_bounds_of_params_yaml_and_no_value_that_could_
         assert schema["properties"]["frames.every"]["minimum"] == 1
     if "train.network" in schema["properties"]:
         assert schema["properties"]["train.network"]["enum"] == ["film", "baseline", "baseline-small"]
-
-
-def test_while_a_stage_of_dvc_repro_reads_params_yaml_nobody_changes_it(dvc_project: Path) -> None:  # noqa: F811
-    entered = []
-    busy = {"read": {str(dvc_project / "params.yaml"): [{"pid": os.getppid(), "cmd": "dvc repro"}]}}
-    (dvc_project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(busy))
-    with pytest.raises(StippleError, match="`dvc repro` is at work here"), reproduction.write_locked("params.yaml"):
-        entered.append(True)
-    (dvc_project / ".dvc" / "tmp" / "rwlock").unlink()
-    with reproduction.write_locked("params.yaml"):
-        entered.append(True)
-    assert entered == [True]

@@ -294,6 +294,18 @@ def test_while_dvc_repro_works_nothing_is_forecast(chain: Path) -> None:
         forecast.stages()
 
 
+def test_while_a_stage_of_dvc_repro_reads_params_yaml_nobody_changes_it(project: Path) -> None:
+    entered = []
+    busy = {"read": {str(project / "params.yaml"): [{"pid": os.getppid(), "cmd": "dvc repro"}]}}
+    (project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(busy))
+    with pytest.raises(StippleError, match="`dvc repro` is at work here"), reproduction.write_locked("params.yaml"):
+        entered.append(True)
+    (project / ".dvc" / "tmp" / "rwlock").unlink()
+    with reproduction.write_locked("params.yaml"):
+        entered.append(True)
+    assert entered == [True]
+
+
 def test_versions_are_those_that_could_come_back(chain: Path) -> None:
     def known() -> list[str]:
         return [path.read_text() for path in versions().get("out.txt", [])]

@@ -9,7 +9,7 @@ from tasks.project import status
 from tasks.registry import versions
 from tasks.registry.versions import Judgement
 from tasks.store import tables
-from tests.support import small_project as world
+from tests.support import small_project
 
 
 def publish(root, against, chamfer, clips):
@@ -41,7 +41,7 @@ def root(tmp_path):
 
 
 def settings():
-    own = world.settings()
+    own = small_project.settings()
     return own.model_copy(update={"params": own.params.model_copy(update={"input": "clips"})})
 
 

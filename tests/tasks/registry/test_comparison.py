@@ -13,13 +13,13 @@ from tasks import dataset
 from tasks.clouds import artifacts, fitting, generation, training_set
 from tasks.errors import StippleError
 from tasks.registry import comparison, versions
-from tests.support import small_project as world
+from tests.support import small_project
 
 
 @pytest.fixture(scope="module")
 def settings():
     """More clips held out than trained on, and rules that so few can meet."""
-    own = world.settings()
+    own = small_project.settings()
     promote = own.params.promote.model_copy(update={"min_clips": 3})
     held_out = own.params.dataset.model_copy(update={"held_out": 0.7})
     params = own.params.model_copy(update={"input": "clips", "dataset": held_out, "promote": promote})
@@ -27,16 +27,16 @@ def settings():
 
 
 @pytest.fixture(scope="module")
-def project(settings, tiny_models, tmp_path_factory) -> Path:
+def project(settings, models_folder, tmp_path_factory) -> Path:
     """A project with its training data and two models: `knowing` was shown the held-out figures, too."""
-    root = world.make(tmp_path_factory.mktemp("contest"), tiny_models / "embedder")
+    root = small_project.make(tmp_path_factory.mktemp("contest"), models_folder / "embedder")
     (root / "clips").mkdir()
-    for clip in world.CLIPS:
+    for clip in small_project.CLIPS:
         (root / "clips" / clip).write_text(clip)
     dataset.run(settings, root)
     data = training_set.load(root)
     for name, steps in (("knowing", 80), ("misled", 1)):
-        recipe = world.settings(steps=steps, clouds=8).params.train.recipe("film")
+        recipe = small_project.settings(steps=steps, clouds=8).params.train.recipe("film")
         network = fitting.fit("film", recipe, data, torch.arange(len(data["split"])), seed=0).network
         if name == "misled":
             torch.nn.init.constant_(network.head.bias, 3.0)
@@ -170,7 +170,7 @@ def test_a_champion_of_another_embedder_hears_the_texts_from_its_own(root, setti
 
 
 def test_a_clip_that_left_during_the_run_is_named(root, settings):
-    (root / "clips" / world.CLIPS[0]).unlink()
+    (root / "clips" / small_project.CLIPS[0]).unlink()
     with pytest.raises(StippleError, match=r"circle\.mp4 left the input folder"):
         run(root, settings, "knowing")
     assert versions.champion(root) is None

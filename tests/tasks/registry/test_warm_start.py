@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from tasks import train
 from tasks.errors import StippleError
 from tasks.registry import versions, warm_start
-from tests.support import small_project as world
+from tests.support import ROOT, small_project
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def publish(root, against, **card):
 
 
 def settings(begin="champion", **train):
-    own = world.settings(**train)
+    own = small_project.settings(**train)
     params = own.params.model_copy(update={"retrain": own.params.retrain.model_copy(update={"start": begin})})
     return own.model_copy(update={"params": params})
 
@@ -63,11 +63,11 @@ def test_a_checkpoint_of_another_start_is_not_taken_over(root):
 
 
 def test_scratch_is_the_default_and_the_way_back(root):
-    assert world.settings().params.retrain.start == "scratch"
+    assert small_project.settings().params.retrain.start == "scratch"
     warm_start.choose(settings(), root)
     assert warm_start.load(root).version == "v1"
     assert warm_start.choose(settings("scratch"), root) == "with random weights"
-    assert warm_start.load(root) == warm_start.WarmStart() == warm_start.load(world.ROOT)
+    assert warm_start.load(root) == warm_start.WarmStart() == warm_start.load(ROOT)
 
 
 def test_what_does_not_fit_is_no_start(root):

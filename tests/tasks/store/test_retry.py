@@ -18,8 +18,7 @@ from tasks import captions
 from tasks.errors import Refused, StippleError
 from tasks.store import retry
 from tasks.store.retry import RowResult, attempt
-from tests.support import ROOT
-from tests.support import tiny_models as tiny
+from tests.support import ROOT, tiny_models
 
 
 @pytest.fixture(autouse=True)
@@ -144,21 +143,21 @@ def test_an_error_of_the_run_is_not_a_rows(slept):
         attempt("points", fn, [1, 2])
 
 
-def test_a_picture_that_breaks_the_decoder_costs_no_other(tiny_models, params):
+def test_a_picture_that_breaks_the_decoder_costs_no_other(models_folder):
     """Pillow meets a DDS picture of an unknown kind with an error that `captions` does not expect of a picture."""
     good, strange = io.BytesIO(), io.BytesIO()
-    tiny.picture("red").save(good, "png")
-    tiny.picture("red").save(strange, "dds")
+    tiny_models.picture("red").save(good, "png")
+    tiny_models.picture("red").save(strange, "dds")
     strange.getbuffer()[80:84] = bytes(4)
     pictures = [good.getvalue(), strange.getvalue(), good.getvalue()]
-    checkpoint, prompt = tiny.profile().captioner, params.captions.prompt
-    fn = partial(captions.caption, checkpoint=checkpoint, prompt=prompt, root=tiny_models)
+    checkpoint = tiny_models.profile().captioner
+    fn = partial(captions.caption, checkpoint=checkpoint, prompt=tiny_models.PROMPT, root=models_folder)
     first, broken, last = attempt("captions", fn, pictures)
-    assert tiny.CAPTIONS["red"].encode() in first.value and first == last
+    assert tiny_models.CAPTIONS["red"].encode() in first.value and first == last
     assert broken == RowResult(reason="NotImplementedError: Unknown pixel format flags 0", transient=True)
 
 
-def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_vectors(tiny_models):
+def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_vectors(models_folder):
     """A limit of the operating system on a process of its own: the whole batch does not fit, its parts do."""
     script = """
         import resource, sys
@@ -166,8 +165,8 @@ def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_v
         import numpy as np
         from tasks import embeddings
         from tasks.store import retry
-        from tests.support import tiny_models as tiny
-        fn = lambda batch: embeddings.embed(batch, checkpoint=tiny.profile().embedder, root=Path(sys.argv[1]))
+        from tests.support import tiny_models
+        fn = lambda batch: embeddings.embed(batch, checkpoint=tiny_models.profile().embedder, root=Path(sys.argv[1]))
         texts = [f"{number} " + "word " * 12 for number in range(1024)]
         fn(texts[:64])
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -177,7 +176,7 @@ def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_v
         parts, whole = (np.frombuffer(b"".join(v), "<f4") for v in ([o.value for o in outcomes], fn(texts)))
         print(retry._fits["embeddings"] < 1024, np.abs(parts - whole).max() < 1e-5)
     """
-    command = [sys.executable, "-c", textwrap.dedent(script), str(tiny_models)]
+    command = [sys.executable, "-c", textwrap.dedent(script), str(models_folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == ["True", "True"], done.stderr
     assert "no memory for 1024 rows at a time" in done.stderr

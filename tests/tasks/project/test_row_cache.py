@@ -8,35 +8,37 @@ import textwrap
 
 import pytest
 
-from tasks import captions, embeddings, settings, summaries
+from tasks import captions, embeddings, summaries
 from tasks.errors import StippleError
 from tasks.project import row_cache
 from tasks.store import tables
 from tasks.store.retry import RowResult
 from tasks.store.rows import STORE, RowStore
 from tasks.store.schemas import SCHEMAS
-from tests.support import ROOT
-from tests.support import tiny_models as tiny
+from tests.support import ROOT, tiny_models
 
 TEXTS = ["obeys", "second", "silent"]
 
 
 @pytest.fixture
-def project(tiny_models, tmp_path, params):
+def project(tiny_root):
     """A folder with captions and their summaries: two, and one refusal."""
-    for name in ("captioner", "summarizer", "embedder"):
-        (tmp_path / name).symlink_to(tiny_models / name)
     rows = [{"frame_id": f"clip.mp4/{n:06d}", "caption": text, "row_key": str(n)} for n, text in enumerate(TEXTS)]
-    tables.write(tmp_path / "data" / "captions.parquet", SCHEMAS["captions"], rows)
-    chosen = settings.Settings(params=params, profile=tiny.profile())
-    summaries.run(chosen, tmp_path)
-    return tmp_path, chosen
+    tables.write(tiny_root / "data" / "captions.parquet", SCHEMAS["captions"], rows)
+    chosen = tiny_models.settings()
+    summaries.run(chosen, tiny_root)
+    return tiny_root, chosen
 
 
 def rest(project, store_rows: int) -> None:
     """Rows that no table has, as an older `VERSION` leaves them."""
     with RowStore(project / STORE) as store:
         store.put("summaries", {f"old {n}": RowResult(bytes(2000)) for n in range(store_rows)})
+
+
+def with_summaries(chosen, **changes):
+    summaries = chosen.params.summaries.model_copy(update=changes)
+    return chosen.model_copy(update={"params": chosen.params.model_copy(update={"summaries": summaries})})
 
 
 def counted(lines) -> dict[str, list[int]]:
@@ -63,12 +65,11 @@ def test_pruning_takes_what_no_table_has_and_gives_the_space_back(project):
     assert summaries.run(chosen, root)["computed"] == 0
 
 
-def test_rows_of_an_earlier_table_stay_until_dvc_forgets_it(project, params):
+def test_rows_of_an_earlier_table_stay_until_dvc_forgets_it(project):
     root, chosen = project
     old = root / "from the cache"
     old.write_bytes((root / "data" / "summaries.parquet").read_bytes())
-    other = params.model_copy(update={"summaries": params.summaries.model_copy(update={"max_attempts": 2})})
-    now = chosen.model_copy(update={"params": other})
+    now = with_summaries(chosen, max_attempts=2)
     assert summaries.run(now, root)["computed"] == 3
     versions = {"data/summaries.parquet": [old]}
     assert counted(row_cache.listed(now, root, versions)) == {"summaries": [6, 3, 2, 1]}
@@ -116,11 +117,10 @@ def test_a_kill_while_pruning_leaves_a_whole_store(project):
     assert row_cache.prune(chosen, root, {}).startswith("Removed 20000 rows")
 
 
-def test_another_summary_prompt_leaves_captions_alone_and_going_back_computes_nothing(project, params):
+def test_another_summary_prompt_leaves_captions_alone_and_going_back_computes_nothing(project):
     root, chosen = project
     assert [item["row_key"] for item in embeddings.items(chosen, root)]
-    other = params.summaries.model_copy(update={"prompt": tiny.INSTRUCTION + " "})
-    now = chosen.model_copy(update={"params": params.model_copy(update={"summaries": other})})
+    now = with_summaries(chosen, prompt=tiny_models.INSTRUCTION + " ")
     assert summaries.run(now, root)["computed"] == 3
     assert summaries.run(chosen, root)["computed"] == 0
     tables.write(root / "data" / "frames.parquet", SCHEMAS["frames"], [{"frame_id": "a/0", "sha256": "x"}])

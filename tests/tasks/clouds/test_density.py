@@ -1,0 +1,47 @@
+"""Points drawn from a weight map: where it is bright, as often as it is bright, and fresh each time."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tasks.clouds import density
+from tests.support import clips
+
+
+def png(weights):
+    return clips.png(Image.fromarray(weights))
+
+
+def test_points_lie_in_the_square_and_keep_the_aspect_ratio():
+    wide = np.zeros((90, 160), np.uint8)
+    wide[:, :40] = 255  # the left quarter
+    tall = np.zeros((160, 80), np.uint8)
+    tall[:16] = 255  # the top tenth
+    maps = density.from_maps([png(wide), png(tall)])
+    cloud = density.draw(maps, torch.tensor([0, 1]), 5000, torch.Generator().manual_seed(0))
+    assert cloud.shape == (2, 5000, 2) and cloud.dtype == torch.float32
+    low, high = cloud.amin(1), cloud.amax(1)
+    torch.testing.assert_close(low, torch.tensor([[-3, -3 * 9 / 16], [-1.5, -3]]), atol=0.02, rtol=0)
+    torch.testing.assert_close(high, torch.tensor([[-1.5, 3 * 9 / 16], [1.5, -2.4]]), atol=0.02, rtol=0)
+
+
+def test_points_fall_as_often_as_a_pixel_is_bright():
+    weights = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    maps = density.from_maps([png(255 - weights), png(weights), png(255 - weights)])
+    n = 200_000
+    cloud = density.draw(maps, torch.tensor([1]), n, torch.Generator().manual_seed(0))[0].numpy()
+    columns, rows = np.floor((cloud + 3) / 6 * 8).astype(int).T
+    counts = np.zeros((8, 8))
+    np.add.at(counts, (rows, columns), 1)
+    expected = n * (weights / weights.sum())
+    assert np.abs(counts - expected).max() < 6 * np.sqrt(expected.max())
+
+
+def test_fresh_points_are_fresh_and_repeatable():
+    maps = density.from_maps(
+        [png((np.random.default_rng(i).random((256, 256)) < 0.05).view(np.uint8)) for i in range(50)]
+    )
+    index = torch.arange(16)
+    first, second = (density.draw(maps, index, 256, torch.Generator().manual_seed(i)) for i in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, density.draw(maps, index, 256, torch.Generator().manual_seed(0)))
