@@ -5,8 +5,6 @@ from. What is not given stays as the file says when the run begins; so none has 
 the value of the day it was deployed, and which the form in Prefect's UI would send along.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The whole pipeline, in order. A stage whose inputs and parameters are unchanged is not run again."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import AbstractContextManager
 

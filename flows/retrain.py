@@ -1,7 +1,5 @@
 """What a schedule runs: newer data and recipe in, a better champion out, or the champion that was."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

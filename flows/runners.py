@@ -5,8 +5,6 @@ cluster. It is no setting of params.yaml, because the rows are the same wherever
 as data: a worker of a cluster reads checkpoints, writes nothing, and reports to the server of the flow run.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import AbstractContextManager
 from importlib import import_module

@@ -1,7 +1,5 @@
 """A pipeline stage as a Prefect task, and its batches as tasks inside it."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial

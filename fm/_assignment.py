@@ -5,8 +5,6 @@ of entropic transport (Cuturi, arXiv 1306.0895) leaves costs near zero where the
 looks for one augmenting path after the other, then finds nearly all at once.
 """
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Refusals of bad arguments: which argument, what it was, what is allowed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """Muon (Jordan et al. 2024): gradient descent whose updates of a matrix are orthogonal."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable

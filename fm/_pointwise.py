@@ -1,7 +1,5 @@
 """Networks that move every point by itself: what they share, the original recipe's, and the default."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import cast

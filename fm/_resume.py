@@ -1,7 +1,5 @@
 """What a training run must remember to go on exactly where it was, in one file without pickled code."""
 
-from __future__ import annotations
-
 import io
 import os
 from dataclasses import dataclass, fields

@@ -4,8 +4,6 @@ A pointwise network draws every point of a cloud independently given the prompt.
 prompt, that is their average; a network that sees the set can settle on one of them and keep to it.
 """
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 import torch

@@ -12,8 +12,6 @@ whose decoder is a continuous normalizing flow, too; trained here without its li
     sampling.sample(autoencoder.decoder, latents, num_points)    # [B, num_points, D]
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

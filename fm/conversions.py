@@ -10,8 +10,6 @@ arXiv 2303.08797, section 2.3). Under an OT coupling the first two equations sti
 noise is then no longer independent of the data, and the score is not.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -8,8 +8,6 @@ vectors with a condition each, `across_batch` pairs them along the batch.
 A coupling is a function (x0, x1, *, condition, generator) → x0; settle its other arguments with `functools.partial`.
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np

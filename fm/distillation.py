@@ -7,8 +7,6 @@ near the answer already:
     training.train(copy.deepcopy(teacher), reflow_batches(ends, conditions), config)
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

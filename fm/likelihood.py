@@ -4,8 +4,6 @@ Chen et al., "Neural Ordinary Differential Equations", arXiv 1806.07366, theorem
 whose density is meant; vectors must not see each other, as with a pointwise network, where each point has its own.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

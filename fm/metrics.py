@@ -1,7 +1,5 @@
 """Distances between clouds and between sets of clouds. All are in the units of the points unless they say otherwise."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -5,8 +5,6 @@ order. Without a condition, or where `keep` is False, the network answers for th
 classifier-free guidance needs. A label is a condition, too: pass its one-hot row, and the first layer is its embedding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

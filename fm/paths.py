@@ -4,8 +4,6 @@ Every path here is x_t = a(t) x0 + b(t) x1 + s(t) ε with ε ~ N(0, I), and its 
 derivative u_t = a'(t) x0 + b'(t) x1 + s'(t) ε. A path is its six coefficients; one routine draws them all.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Pictures of clouds, trajectories, velocity fields and densities in the plane. Each returns a matplotlib `Figure`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

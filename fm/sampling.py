@@ -5,8 +5,6 @@ v_∅ + w (v_c - v_∅) (Ho and Salimans, arXiv 2207.12598, eq. 6, for velocitie
 w evaluates both in one call of twice the batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import cast
 

@@ -4,8 +4,6 @@ Take the tables from `fm.metrics` (`pairwise_chamfer`, `pairwise_emd`, …). Def
 1906.12320, section 4.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

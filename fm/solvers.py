@@ -3,8 +3,6 @@
 Such a method is a table of numbers (a Butcher tableau); one stepping routine serves all that have fixed steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """How the time t of each training pair is drawn: t [n] in [0, 1], decided by a `torch.Generator`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

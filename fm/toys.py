@@ -3,8 +3,6 @@
 Every toy is a function (n, generator) → `Labelled`: points [n, 2] and the class [n] of each.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

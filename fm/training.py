@@ -5,8 +5,6 @@ Everything random is decided by one `torch.Generator` a process, whose state is 
 that was killed goes on to the same bytes as one that was not.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable

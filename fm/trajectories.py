@@ -3,8 +3,6 @@
 The last axis is one sample's vector; the velocity of a step is taken as constant, as Euler takes it.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Frames → captions: what a vision-language model says about each picture, in batches."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging
@@ -16,8 +14,7 @@ from PIL import Image, ImageOps
 from tasks.errors import Refused
 from tasks.models import checkpoints
 from tasks.models.captioner import load_captioner
-from tasks.models.decoding import Written
-from tasks.models.sentences import whole_sentences
+from tasks.models.decoding import Written, whole_sentences
 from tasks.settings import CaptionerCheckpoint, Settings
 from tasks.store import tables
 from tasks.store.fill import RowStage, fill, items_of_frames
@@ -31,11 +28,7 @@ log = logging.getLogger("stipple.captions")
 
 
 def run(
-    settings: Settings,
-    root: Path,
-    *,
-    previous: Previous = no_previous,
-    map_batches: MapBatches = map,
+    settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
 ) -> dict[str, Any]:
     """Write `data/captions.parquet`: one caption for each frame that the captioner can describe."""
     captioner, prompt = settings.profile.captioner, settings.params.captions.prompt

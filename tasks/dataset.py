@@ -3,8 +3,6 @@
 The split is by clip and not by frame: neighbouring frames are near-copies of each other, and a random split would leak.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Stage `draw`: the trained model draws the prompts of params.yaml to `data/drawings/*.png`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Summaries → CLIP text embeddings of unit length, and how different from each other they are."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from functools import partial
@@ -31,11 +29,7 @@ log = logging.getLogger("stipple.embeddings")
 
 
 def run(
-    settings: Settings,
-    root: Path,
-    *,
-    previous: Previous = no_previous,
-    map_batches: MapBatches = map,
+    settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
 ) -> dict[str, Any]:
     """Write `data/embeddings.parquet`: one float32[512] of length 1 for each summary."""
     embedder = settings.profile.embedder

@@ -4,8 +4,6 @@ Every number stands beside what it can be compared with: the floor (two fresh sa
 recipe trained for a fixed number of steps, and the mean cloud (points from the whole training set, whatever the text).
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

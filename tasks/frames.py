@@ -6,8 +6,6 @@ until the next run: it needs them if this one is killed, be it between its end a
 put together from both, in the order of names, with one row group in memory.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -4,8 +4,6 @@ Stage `name` is the module `tasks.<name>`, whose `run(settings, root)` does it a
 makes it stale.
 """
 
-from __future__ import annotations
-
 import importlib
 import logging
 from dataclasses import dataclass

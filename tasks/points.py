@@ -4,8 +4,6 @@
 and stroke, and the dark of small features. `threshold` is the original recipe: all pixels darker than middle grey.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """params.yaml and the profile it names, checked and typed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 

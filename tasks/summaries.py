@@ -1,7 +1,5 @@
 """Captions → summaries that fit the embedder: asked again when too long, at last cut back to whole sentences."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,9 +9,8 @@ from typing import Any
 
 from tasks.errors import Refused
 from tasks.models import checkpoints
-from tasks.models.decoding import Written
+from tasks.models.decoding import Written, whole_sentences
 from tasks.models.embedder import count_tokens, load_tokenizer
-from tasks.models.sentences import whole_sentences
 from tasks.models.summarizer import load_summarizer
 from tasks.settings import Checkpoint, GeneratorCheckpoint, Settings, Summaries
 from tasks.store import tables
@@ -27,11 +24,7 @@ CLIP_TOKENS = 77  # CLIP reads 77 tokens, begin and end included; a summary has 
 
 
 def run(
-    settings: Settings,
-    root: Path,
-    *,
-    previous: Previous = no_previous,
-    map_batches: MapBatches = map,
+    settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
 ) -> dict[str, Any]:
     """Write `data/summaries.parquet`: one summary for each caption.
 

@@ -5,8 +5,6 @@ goes on from its last checkpoint in `.stipple/checkpoints/` to the same bytes, a
 DVC's record: what the last finished training left stays there as `*.done`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

@@ -4,8 +4,6 @@ All descendants carry a mark in their environment. A watcher reads from a pipe w
 the parent dies, and then ends whatever carries the mark: a Prefect server, a worker, its runs.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

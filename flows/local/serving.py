@@ -1,7 +1,5 @@
 """A Prefect server with the project's deployments and a worker, on this machine, for as long as one command runs."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

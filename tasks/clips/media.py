@@ -4,8 +4,6 @@ Videos are decoded from front to back and only the frames that are kept are conv
 upright RGB picture with square pixels, transparency over white, at most `max_side` pixels on its longer side.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The media files of the input folder: which there are, what they are called in the tables, what their content is."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Iterator

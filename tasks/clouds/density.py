@@ -4,8 +4,6 @@ A weight map is a small greyscale picture whose brightness says how likely a poi
 of many frames end to end; `draw` picks pixels by their share of the frame's brightness and a place inside each pixel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from io import BytesIO
 

@@ -1,7 +1,5 @@
 """A function in several processes of this machine, which Accelerate sees as one group."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A network fitted to frames of the training set, by one of the recipes of params.yaml."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ Coordinates are those of an image (x right, y down), so faces come out the right
 which keeps a cold `stipple generate` fast.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable
 

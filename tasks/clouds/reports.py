@@ -1,7 +1,5 @@
 """The evaluation as one page of Markdown, beside its pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How near drawn clouds come to true ones, in numbers, and the clouds that are compared."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ first one makes. One of the first two draws; all three stand side by side on the
 classes there is one flow, whose condition is the class.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable

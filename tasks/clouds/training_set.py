@@ -1,7 +1,5 @@
 """The training data that stage `dataset` writes: reading it, and its two sides."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

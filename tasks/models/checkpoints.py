@@ -3,8 +3,6 @@
 A hub model is pinned by its commit. A local folder is pinned by the digest of its files, checked before it is loaded.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import re

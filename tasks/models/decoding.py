@@ -1,7 +1,6 @@
 """Texts out of a language model, greedily: the same input always gives the same text."""
 
-from __future__ import annotations
-
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,3 +40,8 @@ def generate(model: Any, tokenizer: Any, inputs: Any, **more: Any) -> list[Writt
     ended = torch.isin(tokens, torch.tensor(model.generation_config.eos_token_id)).any(dim=1).tolist()
     texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [Written(" ".join(text.split()), end) for text, end in zip(texts, ended, strict=True)]
+
+
+def whole_sentences(text: str) -> list[str]:
+    """The sentences of `text`, without a last one that lacks its full stop."""
+    return [found.group().strip() for found in re.finditer(r".*?[.!?…。！？]+[\"'”’)\]]*(?=\s|$)", text, re.DOTALL)]

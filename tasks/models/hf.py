@@ -1,7 +1,5 @@
 """The transformers library, with a torchvision that imports."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys

@@ -4,8 +4,6 @@ A small checkpoint in a folder and a large one from the hub take the same path. 
 prepare batches side by side, one runs.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Texts → shorter texts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

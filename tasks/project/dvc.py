@@ -4,8 +4,6 @@ Most of it is private to DVC, hence the minor version in pyproject.toml. Like `d
 the current folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

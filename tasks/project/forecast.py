@@ -4,8 +4,6 @@ It asks DVC which stages would run, and the row store and the tables which of th
 and nothing written.
 """
 
-from __future__ import annotations
-
 import importlib
 import logging
 from collections.abc import Iterable, Iterator

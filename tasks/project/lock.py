@@ -4,8 +4,6 @@ It is an OS lock on `.stipple/lock`. The kernel drops it when its holder ends, h
 nothing to clean up. What the file says is for people: who holds the lock, and since when.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What a kill or a full disk left half written of DVC's own notes; DVC would stop at each of them."""
 
-from __future__ import annotations
-
 import logging
 
 from tasks.project import dvc

@@ -1,7 +1,5 @@
 """Other settings for a run: they go into params.yaml first, where DVC reads them, as with `dvc exp run -S`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import reduce

@@ -5,8 +5,6 @@ Python call in this process instead of a command in a new one. Both doors ask th
 record.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 from collections.abc import Callable, Iterator

@@ -5,8 +5,6 @@ holds (so that going back to an earlier prompt costs nothing, also with new clip
 that a night's work that was cut short is not lost). `dvc gc` lets go of earlier versions, and pruning follows it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `stipple models` and `stipple status` say, as lines of text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

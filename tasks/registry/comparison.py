@@ -4,8 +4,6 @@ Both start from the same noise, so luck cancels, and the noise follows from the 
 seen it, and nobody can draw again until it fits.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import subprocess

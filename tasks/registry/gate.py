@@ -4,8 +4,6 @@ A pure decision over scores that both earned on the same held-out frames. What c
 in a clip are near-copies, and ten of them are one piece of evidence.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

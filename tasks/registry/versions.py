@@ -5,8 +5,6 @@ names the champion and remembers every decision; it is written last and at once,
 champion that was.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -5,8 +5,6 @@ weights, is part of what determines the model. Only a retraining writes it, once
 promoting what came of v1 does not make that stale.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path

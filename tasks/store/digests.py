@@ -1,7 +1,5 @@
 """One digest for what determines something: a row, a stage's result, a run."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """Whole files, and folders of them, written so that nobody ever sees half of one."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterator, Mapping

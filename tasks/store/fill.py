@@ -3,8 +3,6 @@
 A run that is killed loses at most the batches in flight: each is kept as soon as it is there.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass

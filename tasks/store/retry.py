@@ -4,8 +4,6 @@ This is the one place that tries again, behind both doors. Prefect's own retries
 repeat a whole batch and know nothing of what failed in it, so a batch's task has none.
 """
 
-from __future__ import annotations
-
 import errno
 import logging
 from collections.abc import Callable

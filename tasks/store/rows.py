@@ -4,8 +4,6 @@
 store that is lost refills from the tables, which carry the keys.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import sqlite3
@@ -13,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tasks.errors import Damaged, StippleError
 from tasks.store import files
@@ -83,7 +81,7 @@ class RowStore:
             self._db.close()
             raise
 
-    def __enter__(self) -> RowStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

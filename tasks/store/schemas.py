@@ -1,7 +1,5 @@
 """The columns of the tables between stages."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

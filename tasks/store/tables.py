@@ -4,8 +4,6 @@ A table is written to a temporary file beside its place and renamed over it, so 
 one, and the same rows always give the same bytes. Rows are dicts; both directions hold one row group in memory.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks import captions
-from tasks.captions import palette_share, whole_sentences
+from tasks.captions import palette_share
+from tasks.models.decoding import whole_sentences
 from tasks.errors import StippleError
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS

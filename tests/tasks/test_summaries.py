@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import summaries
-from tasks.captions import whole_sentences
+from tasks.models.decoding import whole_sentences
 from tasks.models.embedder import count_tokens, load_tokenizer
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS
