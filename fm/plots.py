@@ -78,16 +78,6 @@ def trajectories(
     return figure
 
 
-def over_time(
-    trajectory: Tensor, times: Tensor, *, at: Sequence[float] = (0, 0.25, 0.5, 0.75, 1), limit: float = 3
-) -> Figure:
-    """One cloud [S + 1, N, 2] at a few of the times [S + 1] that its solver visited."""
-    chosen = [int((times - t).abs().argmin()) for t in at]
-    return clouds(
-        trajectory[chosen].cpu(), [f"t = {float(times[i]):.2f}" for i in chosen], columns=len(at), limit=limit
-    )
-
-
 @torch.no_grad()
 def field(
     velocity: solvers.Velocity,

@@ -72,12 +72,7 @@ def items(settings: Settings, root: Path) -> Iterator[Row]:
 
 
 def summarize(
-    captions: list[str],
-    *,
-    checkpoint: GeneratorCheckpoint,
-    embedder: Checkpoint,
-    params: Summaries,
-    root: Path,
+    captions: list[str], *, checkpoint: GeneratorCheckpoint, embedder: Checkpoint, params: Summaries, root: Path
 ) -> list[bytes | Refused]:
     """Summarize each caption in fewer than `params.max_words` words and `CLIP_TOKENS` tokens, in order."""
     summarizer = load_summarizer(checkpoint, root)

@@ -88,15 +88,15 @@ def run(
         k = toys.CLASSES[name]
         network = learn_classes(toy, k, COUPLINGS[coupling], steps=steps, seed=seed)
         draw = {
-            output / "class-samples.png": figures.png(lambda: class_samples(network, toy, k, limit, seed)),
-            output / "class-trajectories.png": figures.png(lambda: class_ways(network, k, limit, seed)),
+            output / "class-samples.png": figures.png(lambda: samples(network, toy, k, limit, seed)),
+            output / "class-trajectories.png": figures.png(lambda: ways(network, k, limit, seed)),
         }
     else:
         flows = learn(toy, steps=steps, seed=seed)
         network = flows[coupling].network
         draw = {
-            output / "samples.png": figures.png(lambda: samples(network, toy, limit, seed)),
-            output / "trajectories.png": figures.png(lambda: ways(network, limit, seed)),
+            output / "samples.png": figures.png(lambda: samples(network, toy, None, limit, seed)),
+            output / "trajectories.png": figures.png(lambda: ways(network, None, limit, seed)),
             output / "velocity.png": figures.png(lambda: velocity(network, limit, seed)),
             output / "density.png": figures.png(lambda: density(network, limit)),
             output / "why-paths-bend.png": figures.png(lambda: why_paths_bend(flows, toy, limit, seed)),
@@ -167,14 +167,9 @@ def learn_classes(toy: toys.Toy, classes: int, coupling: couplings.Coupling, *, 
 
 def recipe(steps: int, seed: int) -> training.TrainConfig:
     return training.TrainConfig(
-        steps=steps,
-        learning_rate=4e-3,
-        hidden_learning_rate=0.02,
-        warmup=min(50, steps // 10),
-        times_per_cloud=32,
-        ema=0.99,
-        seed=seed,
-    )
+        steps=steps, learning_rate=4e-3, hidden_learning_rate=0.02, warmup=min(50, steps // 10),
+        times_per_cloud=32, ema=0.99, seed=seed,
+    )  # fmt: skip
 
 
 def train(name: str, network: nn.Module, batch: training.DrawBatch, config: training.TrainConfig) -> nn.Module:
@@ -182,38 +177,29 @@ def train(name: str, network: nn.Module, batch: training.DrawBatch, config: trai
         return training.train(network, batch, config, on_step=shown_on(bar)).network
 
 
-def samples(network: nn.Module, toy: toys.Toy, limit: float, seed: int) -> Figure:
-    """What the flow draws beside the truth, and how far they are apart."""
-    drawn = follow(network, SHOWN, seed).x[0]
-    truth, more = (toy(SHOWN, seeded(seed + i)).x for i in (3, 4))
-    apart, floor = (float(metrics.sliced_w2(x[None], truth[None])) for x in (drawn, more))
-    titles = [f"drawn · sliced W2 to the truth {apart:.3f}", f"the truth · another sample of it is at {floor:.3f}"]
-    return show.clouds(torch.stack([drawn, truth]), titles, limit=limit, side=4.5, size=3)
-
-
-def ways(network: nn.Module, limit: float, seed: int) -> Figure:
-    return show.trajectories(trajectory_of(follow(network, 500, seed))[:, 0], count=500, limit=limit, side=6)
-
-
-def class_samples(network: nn.Module, toy: toys.Toy, classes: int, limit: float, seed: int) -> Figure:
-    """What the flow draws for each class beside the truth, every class in its colour."""
-    each = SHOWN // classes
+def samples(network: nn.Module, toy: toys.Toy, classes: int | None, limit: float, seed: int) -> Figure:
+    """What the flow draws beside the truth, every class in its colour, and how far they are apart."""
+    each = SHOWN // (classes or 1)
     drawn = follow(network, each, seed, classes).x
-    truth, more = (toys.by_class(toy, classes, each, seeded(seed + i)) for i in (3, 4))
+    truth, more = (true(toy, classes, each, seeded(seed + i)) for i in (3, 4))
     apart, floor = (float(metrics.sliced_w2(x, truth).mean()) for x in (drawn, more))
-    titles = [f"drawn · mean sliced W2 to the class {apart:.3f}", f"the truth · another sample is at {floor:.3f}"]
-    labels = torch.arange(classes).repeat_interleave(each).expand(2, -1)
+    titles = [f"drawn · sliced W2 to the truth {apart:.3f}", f"the truth · another sample of it is at {floor:.3f}"]
+    labels = None if classes is None else torch.arange(classes).repeat_interleave(each).expand(2, -1)
     both = torch.stack([drawn, truth]).flatten(1, 2)
     return show.clouds(both, titles, limit=limit, side=4.5, size=3, labels=labels)
 
 
-def class_ways(network: nn.Module, classes: int, limit: float, seed: int) -> Figure:
-    """Where noise goes under each class."""
-    each = 500 // classes
+def true(toy: toys.Toy, classes: int | None, each: int, generator: torch.Generator) -> Tensor:
+    """A cloud of the toy [1, each, 2], or one of each class [classes, each, 2]."""
+    return toy(each, generator).x[None] if classes is None else toys.by_class(toy, classes, each, generator)
+
+
+def ways(network: nn.Module, classes: int | None, limit: float, seed: int) -> Figure:
+    """Where noise goes, under each class if there are."""
+    each = 500 // (classes or 1)
     drawn = trajectory_of(follow(network, each, seed, classes)).flatten(1, 2)
-    return show.trajectories(
-        drawn, count=500, limit=limit, side=6, labels=torch.arange(classes).repeat_interleave(each)
-    )
+    labels = None if classes is None else torch.arange(classes).repeat_interleave(each)
+    return show.trajectories(drawn, count=500, limit=limit, side=6, labels=labels)
 
 
 def velocity(network: nn.Module, limit: float, seed: int) -> Figure:

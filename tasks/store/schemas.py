@@ -42,11 +42,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         row_key=pa.string(),
     ),
     "points": _schema(
-        "weights",
-        frame_id=pa.string(),
-        weights=_IMAGE,
-        points=pa.list_(pa.list_(pa.float32(), 2)),
-        row_key=pa.string(),
+        "weights", frame_id=pa.string(), weights=_IMAGE, points=pa.list_(pa.list_(pa.float32(), 2)), row_key=pa.string()
     ),
     "captions": _schema(frame_id=pa.string(), caption=pa.string(), words=pa.int32(), row_key=pa.string()),
     "summaries": _schema(

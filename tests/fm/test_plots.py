@@ -18,7 +18,6 @@ def test_every_picture_can_be_drawn():
     way = torch.randn(6, 50, 2).cumsum(0)
     assert drawn(plots.clouds(torch.randn(3, 50, 2), ["a", "b"], y_down=True))
     assert drawn(plots.trajectories(way))
-    assert drawn(plots.over_time(way, torch.linspace(0, 1, 6)))
     assert drawn(plots.field(lambda x, t: mixture.velocity(paths.linear(), x, t)))
     assert drawn(plots.density([mixture.log_density(plots.lattice(32))]))
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tasks import captions
 from tasks.captions import palette_share
-from tasks.models.decoding import whole_sentences
 from tasks.errors import StippleError
+from tasks.models.decoding import whole_sentences
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS
 from tests.support import tiny_models
