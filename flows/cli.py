@@ -9,8 +9,11 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import typer
 
+from flows.local import children
+from tasks import settings
 from tasks.clouds import artifacts
 from tasks.errors import StippleError
+from tasks.project import lock
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 ROOT = Path()
@@ -21,10 +24,6 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what each stage would do.")] = False,
 ) -> None:
     """Run the whole pipeline on this machine: clips in, a model that draws text out."""
-    from flows.local import children
-    from tasks import settings
-    from tasks.project import lock
-
     chosen = settings.load(ROOT)
     if dry_run:
         from tasks.project import dvc, forecast
@@ -43,10 +42,6 @@ def run(
 @app.command()
 def retrain() -> None:
     """Train on what is new, and promote the model only if it is better than the champion."""
-    from flows.local import children
-    from tasks import settings
-    from tasks.project import lock
-
     settings.load(ROOT)
     children.end_with_parent()
     with lock.hold(ROOT, "stipple retrain"):
@@ -77,7 +72,6 @@ def rollback(
 @app.command()
 def status() -> None:
     """Say how fresh the champion is: new clips since, what is in quarantine, what the next run would do."""
-    from tasks import settings
     from tasks.project import dvc, forecast, status
 
     chosen = settings.load(ROOT)
@@ -91,8 +85,7 @@ def cache(
     prune: Annotated[bool, typer.Option("--prune", help="Remove the rows that no run could ask for.")] = False,
 ) -> None:
     """Show which rows are stored, and how many of them today's and earlier tables have."""
-    from tasks import settings
-    from tasks.project import dvc, lock, row_cache
+    from tasks.project import dvc, row_cache
 
     chosen = settings.load(ROOT)
     if prune:
@@ -105,8 +98,8 @@ def cache(
 @app.command()
 def stage(name: str) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
-    from tasks import pipeline, settings
-    from tasks.project import dvc, lock, reproduction
+    from tasks import pipeline
+    from tasks.project import dvc, reproduction
 
     with lock.hold(ROOT, f"stipple stage {name}"), reproduction.verify_unchanged(name):
         summary = pipeline.compute(name, settings.load(ROOT), ROOT, previous=dvc.previous)

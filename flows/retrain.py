@@ -1,6 +1,5 @@
 """What a schedule runs: newer data and recipe in, a better champion out, or the champion that was."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
@@ -10,12 +9,11 @@ from prefect.logging import get_run_logger
 
 from flows.parameters import NO_OVERRIDES, RetrainOverrides
 from flows.pipeline import dataset, project_lock, training
+from flows.stages import ROOT
 from tasks import settings
 from tasks.errors import StippleError
 from tasks.project import reproduction
 from tasks.registry import versions
-
-ROOT = Path()
 
 
 @flow

@@ -1,7 +1,5 @@
 """A network fitted to frames of the training set, by one of the recipes of params.yaml."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,13 +87,11 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
 def curve(losses: Tensor, recipe: Recipe, seed: int) -> str:
     """CSV of the loss, averaged over every `CURVE_EVERY` steps, and the learning rate."""
     config = config_of(recipe, seed)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", "loss", "learning_rate"])
+    lines = ["step,loss,learning_rate\n"]
     for first, part in enumerate(losses.split(CURVE_EVERY)):
         step = first * CURVE_EVERY + len(part)
-        writer.writerow([step, f"{part.mean():.6f}", f"{config.learning_rate_at(step - 1):.8f}"])
-    return text.getvalue()
+        lines.append(f"{step},{part.mean():.6f},{config.learning_rate_at(step - 1):.8f}\n")
+    return "".join(lines)
 
 
 def shown_on(bar: tqdm) -> OnStep:

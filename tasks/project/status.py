@@ -42,11 +42,9 @@ def status(settings: Settings, root: Path) -> Iterator[str]:
         yield f"Champion: {champion}, trained on {uses.count('train')} clips, tested on {uses.count('held_out')}."
         yield from _listed("New since", [today[digest] for digest in today.keys() - then.keys()])
         yield from _listed("Gone since", [then[digest] for digest in then.keys() - today.keys()])
-    refused = []
-    for path in sorted((root / "data" / "quarantine").glob("*.parquet")):
-        for row in tables.read(path):
-            refused.append(f"{row['frame_id'] or row['source']}: {row['reason']} ({row['stage']})")
-    yield from _listed("In quarantine", refused)
+    refused = (row for path in sorted((root / "data" / "quarantine").glob("*.parquet")) for row in tables.read(path))
+    said = [f"{row['frame_id'] or row['source']}: {row['reason']} ({row['stage']})" for row in refused]
+    yield from _listed("In quarantine", said)
 
 
 def _listed(what: str, found: list[str]) -> Iterator[str]:
