@@ -78,7 +78,7 @@ def nothing_new(settings: Settings, root: Path, question: str) -> str | None:
 
 
 def rules_of(settings: Settings) -> str:
-    """A digest of everything that settles a contest, besides the models and the data."""
+    """A digest of everything that settles a comparison, besides the models and the data."""
     evaluate = settings.params.evaluate
     return digest_of(**settings.params.promote.model_dump(), steps=evaluate.steps, guidance=evaluate.guidance)
 
