@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,25 @@ from tasks.clouds import artifacts
 from tasks.errors import StippleError
 from tasks.project import lock
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 ROOT = Path()
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"stipple {version('stipple-flow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """From clips to a model that draws text, kept fresh."""
 
 
 @app.command()
@@ -55,6 +73,7 @@ def models() -> None:
     """List the promoted models, the champion marked, with their scores on that day's held-out clips."""
     from tasks.project import status
 
+    settings.load(ROOT)
     print(*status.models(ROOT), sep="\n")
 
 
@@ -65,6 +84,7 @@ def rollback(
     """Make an earlier version the champion, or a later one again."""
     from tasks.registry import versions
 
+    settings.load(ROOT)
     before, now = versions.rollback(ROOT, version)
     print(f"{now} is the champion again; {before} is kept")
 
@@ -96,7 +116,7 @@ def cache(
 
 
 @app.command()
-def stage(name: str) -> None:
+def stage(name: Annotated[str, typer.Argument(help="As in dvc.yaml: frames, points, …")]) -> None:
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
     from tasks import pipeline
     from tasks.project import dvc, reproduction
@@ -111,19 +131,20 @@ def serve_local() -> None:
     """Start a Prefect server on 127.0.0.1 with the deployments of prefect.yaml and a worker; Ctrl-C stops it all."""
     from flows.local.serving import serve
 
+    settings.load(ROOT)
     serve()
 
 
 @app.command()
 def generate(
-    text: str,
+    text: Annotated[str, typer.Argument(help="What to draw, in quotes.")],
     output: Annotated[Path, typer.Option(help="Where the picture goes (PNG).")] = Path("result.png"),
     steps: Annotated[int, typer.Option(min=1, help="Euler steps; each is one evaluation of the network.")] = 50,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same points.")] = 0,
     points: Annotated[int, typer.Option(min=1, help="How many points to draw.")] = 1024,
     model: Annotated[
-        Path | None, typer.Option(help="A trained model; else the champion, or the last one trained.")
+        str | None, typer.Option(help="A promoted version or a model's file; else the champion, or the last trained.")
     ] = None,
     npy: Annotated[Path | None, typer.Option(help="Also write the points, float32 [points, 2], here.")] = None,
     gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the face here.")] = None,
@@ -132,12 +153,20 @@ def generate(
     from tasks.clouds import generation
     from tasks.registry import versions
 
+    for path, suffix in ((output, ".png"), (npy, ".npy"), (gif, ".gif")):
+        if path is not None and path.suffix.lower() != suffix:
+            raise StippleError(f"{path} does not end in {suffix}; --output writes .png, --npy .npy and --gif .gif")
+    if model is None or not Path(model).is_file():
+        settings.load(ROOT)
     champion = None if model else versions.champion(ROOT)
-    model = model or champion or artifacts.MODEL
+    if model in versions.load(ROOT).versions:
+        file = versions.read(ROOT, model) / versions.MODEL
+    else:
+        file = Path(model) if model else champion or artifacts.MODEL
     generation.write(
-        text, ROOT, output, steps=steps, guidance=guidance, seed=seed, points=points, model=model, npy=npy, gif=gif
+        text, ROOT, output, steps=steps, guidance=guidance, seed=seed, points=points, model=file, npy=npy, gif=gif
     )
-    print(f"Wrote {output} with {model}{', the champion' if champion else ''}")
+    print(f"Wrote {output} with {file}{', the champion' if champion else ''}")
 
 
 @app.command()

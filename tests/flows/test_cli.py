@@ -1,0 +1,70 @@
+"""The command as people type it, right and wrong."""
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save
+from typer.testing import CliRunner, Result
+
+from flows import cli
+from tasks.clouds import generation
+from tasks.clouds.artifacts import MODEL
+from tasks.errors import StippleError
+from tasks.registry import versions
+from tasks.registry.versions import CARD, CLIPS, REPORT
+from tests.support import ROOT
+
+DRAWN = ["--steps", "2", "--points", "40"]
+
+
+def stipple(*words: str) -> Result:
+    return CliRunner().invoke(cli.app, words)
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["generate", "-h"], ["toy", "-h"]])
+def test_help_is_there_under_both_names(words: list[str]) -> None:
+    assert stipple(*words).exit_code == 0
+
+
+def test_it_says_its_version() -> None:
+    assert stipple("--version").output == f"stipple {version('stipple-flow')}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["run"], ["run", "--dry-run"], ["retrain"], ["models"], ["rollback"], ["status"], ["cache"], ["serve-local"],
+     ["generate", "a face"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_in_a_wrong_folder_every_command_says_the_same_line(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = stipple(*words).exception
+    assert isinstance(error, StippleError)
+    assert str(error) == "params.yaml is missing; run from the project's folder, or restore it with git"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--output", "--npy", "--gif"])
+def test_a_picture_of_an_unknown_kind_is_refused_with_the_known_ones(option: str) -> None:
+    error = stipple("generate", "a face", option, "face.xyz").exception
+    assert isinstance(error, StippleError)
+    assert "face.xyz does not end in" in str(error) and "--output writes .png, --npy .npy and --gif .gif" in str(error)
+
+
+def test_a_promoted_version_draws_by_its_name(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = shutil.copytree(trained, tmp_path / "project")
+    for name in ("params.yaml", "profiles"):
+        (root / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(root)
+    network = generation.load(root / MODEL).network
+    content = {versions.MODEL: save(network.state_dict()), CARD: (root / MODEL).with_suffix(".json").read_bytes()}
+    content |= {REPORT: b"{}", CLIPS: json.dumps({}).encode()}
+    versions.publish(root, versions.Judgement("question", "rules", None, None, (), {}), content)
+    answer = stipple("generate", "a circle", "--model", "v1", *DRAWN)
+    assert answer.output == "Wrote result.png with models/registry/v1/model.safetensors\n", answer.exception
+    assert (root / "result.png").is_file()
