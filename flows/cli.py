@@ -10,7 +10,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import typer
 
-from flows.local import children
+from flows.local import address, children
 from tasks import settings
 from tasks.clouds import artifacts
 from tasks.errors import StippleError
@@ -49,6 +49,7 @@ def run(
         stages = forecast.stages()
         print(*forecast.page(stages, forecast.amounts(chosen, ROOT, stages, dvc.previous)), sep="\n")
         return
+    address.choose()
     children.end_with_parent()
     with lock.hold(ROOT, "stipple run"):
         from flows.pipeline import pipeline
@@ -61,6 +62,7 @@ def run(
 def retrain() -> None:
     """Train on what is new, and promote the model only if it is better than the champion."""
     settings.load(ROOT)
+    address.choose()
     children.end_with_parent()
     with lock.hold(ROOT, "stipple retrain"):
         from flows.retrain import retrain

@@ -2,49 +2,56 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from prefect.states import Crashed
 
-from flows.local import children
+from flows.local import address, children
+from flows.local.address import HOST
 from tasks.errors import StippleError
 
-HOST = "127.0.0.1"
 POOL = "stipple"
 """The work pool that prefect.yaml names."""
+LOG = Path(".stipple/serve-local.log")
+"""What Prefect's server and worker say."""
 
 
 def serve() -> None:
     """Start a server, deploy what prefect.yaml describes, run a worker, and stop them all on Ctrl-C or SIGTERM."""
     port = get_current_settings().server.api.port
-    if _answers(port):
+    api = f"http://{HOST}:{port}/api"
+    if address.answers(api):
         raise StippleError(
             f"port {port} of {HOST} is taken, perhaps by a Prefect server that runs already; stop that one, or set "
             f"PREFECT_SERVER_API_PORT to a free port"
         )
     children.end_with_parent()
-    api = os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
+    os.environ[address.VARIABLE] = api
+    LOG.parent.mkdir(exist_ok=True)
+    print(f"Starting a server, the deployments of prefect.yaml and a worker; what they say goes to {LOG}.", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job ignores SIGINT
         signal.signal(number, signal.default_int_handler)
     try:
-        with _service("server", "start", "--host", HOST) as server:
-            while not _answers(port):
+        with LOG.open("w") as log, _service(log, "server", "start", "--host", HOST) as server:
+            while not address.answers(api):
                 _check(server)
+            address.OWN.write_text(api)
             _end_lost_runs(api)
-            _prefect("work-pool", "create", POOL, "--type", "process", check=False, capture_output=True)
-            _prefect("--no-prompt", "deploy", "--all", check=True)
+            subprocess.run(_command("work-pool", "create", POOL, "--type", "process"), stdout=log, stderr=log)
+            subprocess.run(_command("deploy", "--all"), check=True, stdout=log, stderr=log)
             try:
-                with _service("worker", "start", "--pool", POOL) as worker:
+                with _service(log, "worker", "start", "--pool", POOL) as worker:
                     print(
-                        f"\nhttp://{HOST}:{port} shows the deployments, Ctrl-C stops everything. To start a run from "
+                        f"http://{HOST}:{port} shows the deployments, Ctrl-C stops everything. To start a run from "
                         f"another terminal:\n\n    export PREFECT_API_URL={api}\n"
                         f"    prefect deployment run retrain/retrain --watch\n",
                         flush=True,
@@ -58,7 +65,9 @@ def serve() -> None:
     except KeyboardInterrupt:
         print("Stopped.")
     except subprocess.CalledProcessError as error:
-        raise StippleError(f"`{' '.join(error.cmd[2:])}` failed; its last lines above say why") from None
+        raise StippleError(f"`{' '.join(error.cmd[2:])}` failed; the last lines of {LOG} say why") from None
+    finally:
+        address.OWN.unlink(missing_ok=True)
 
 
 def _end_lost_runs(api: str) -> None:
@@ -71,17 +80,14 @@ def _end_lost_runs(api: str) -> None:
 
 
 def _command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", *words]
-
-
-def _prefect(*words: str, check: bool, capture_output: bool = False) -> None:
-    subprocess.run(_command(*words), check=check, capture_output=capture_output)
+    """A command of Prefect's that asks nothing, wherever it runs."""
+    return [sys.executable, "-m", "prefect", "--no-prompt", *words]
 
 
 @contextmanager
-def _service(*words: str) -> Iterator[subprocess.Popen]:
+def _service(log: IO[str], *words: str) -> Iterator[subprocess.Popen]:
     """A long-running Prefect command. Ctrl-C does not reach it, so that it ends in its turn."""
-    process = subprocess.Popen(_command(*words), start_new_session=True)
+    process = subprocess.Popen(_command(*words), start_new_session=True, stdout=log, stderr=log)
     try:
         yield process
     finally:
@@ -95,16 +101,8 @@ def _service(*words: str) -> Iterator[subprocess.Popen]:
             process.wait()
 
 
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection((HOST, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
 def _check(service: subprocess.Popen) -> None:
     time.sleep(0.2)
     if service.poll() is not None:
         assert isinstance(service.args, list)  # of words, as `_command` made it
-        raise StippleError(f"`{' '.join(map(str, service.args[2:]))}` ended by itself; its last lines above say why")
+        raise StippleError(f"`{' '.join(map(str, service.args[2:]))}` ended by itself; the last lines of {LOG} say why")
