@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from fm import _resume, couplings, paths
@@ -153,7 +153,7 @@ def train(
         NotFinite: data, loss or gradient became NaN or infinite.
         ValueError: the checkpoint belongs to another run, or a batch has the wrong shape.
     """
-    accelerator = Accelerator(mixed_precision=_precision(config.precision))
+    accelerator = _accelerator(_precision(config.precision))
     network.train().to(accelerator.device)
     ema = copy.deepcopy(network).requires_grad_(False)
     model, *optimizers = accelerator.prepare(network, *optimizers_of(network, config))
@@ -233,6 +233,13 @@ def draw_example(
             kept = torch.rand(clouds, generator=generator) >= config.condition_dropout
             keep = kept.repeat_interleave(k)
     return x, t, condition, keep, velocity
+
+
+def _accelerator(precision: str) -> Accelerator:
+    # a batch need not reach every weight: without a condition, say, or without dropping any
+    return Accelerator(
+        mixed_precision=precision, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
+    )
 
 
 def _precision(wanted: str) -> str:

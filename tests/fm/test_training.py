@@ -154,19 +154,33 @@ def test_bad_settings_say_what_is_allowed():
         training.train(networks.build(SMALL), discs, replace(CONFIG, times_per_cloud=5))
 
 
-def test_two_launched_processes_agree_and_go_on_to_the_same_bytes_after_sigkill(tmp_path):
-    script = Path(__file__).with_name("two_processes.py")
+def launched(folder, *words):
+    """The outcome of two processes that run two_processes.py."""
+    script = str(Path(__file__).with_name("two_processes.py"))
     processes = ["--multi_gpu", "--num_processes=2", "--main_process_port=0"]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", *processes, str(script)]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *processes, script, str(folder), *words]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo"}
-    killed = subprocess.run([*launch, str(tmp_path), "kill"], capture_output=True, text=True, env=env)
-    assert killed.returncode != 0 and "Signal 9 (SIGKILL)" in killed.stderr
-    done = subprocess.run([*launch, str(tmp_path)], capture_output=True, text=True, env=env)
+    return subprocess.run(launch, capture_output=True, text=True, env=env)
+
+
+def written(folder, done):
+    """What both processes wrote."""
     assert done.returncode == 0, done.stderr[-2000:]
-    first, second = (json.loads((tmp_path / process).read_text()) for process in "01")
+    first, second = (json.loads((folder / process).read_text()) for process in "01")
     assert first == second
+    return first
+
+
+def test_two_launched_processes_agree_and_go_on_to_the_same_bytes_after_sigkill(tmp_path):
+    killed = launched(tmp_path, "kill")
+    assert killed.returncode != 0 and "Signal 9 (SIGKILL)" in killed.stderr
+    first = written(tmp_path, launched(tmp_path))
     assert [first["whole"][0], first["cut"][0]] == [6, 3]
     assert first["cut"][1] == first["whole"][1]
+
+
+def test_two_launched_processes_train_networks_whose_batches_leave_weights_out(tmp_path):
+    assert len(written(tmp_path, launched(tmp_path, "left_out"))) == 4
 
 
 @pytest.mark.parametrize("dim", [3, 5])
