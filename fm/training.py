@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from fm import _resume, couplings, paths
@@ -125,7 +126,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A trained network (the running mean of its weights, on the CPU), the loss of each step [steps], and the step
+    """A trained network (the running mean of its weights, its last buffers, on the CPU), the loss of each step [steps], and the step
     that a checkpoint let the run start from."""
 
     network: nn.Module
@@ -190,7 +191,7 @@ def train(
             on_step(Progress(step + 1, config.steps, value, rate))
         if file is not None and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
             run.save(file, step + 1, accelerator)
-    return TrainResult(ema.requires_grad_(True).eval().cpu(), losses, first)
+    return TrainResult(_finished(ema, network), losses, first)
 
 
 def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -233,6 +234,17 @@ def draw_example(
             kept = torch.rand(clouds, generator=generator) >= config.condition_dropout
             keep = kept.repeat_interleave(k)
     return x, t, condition, keep, velocity
+
+
+@torch.no_grad()
+def _finished(ema: nn.Module, network: nn.Module) -> nn.Module:
+    """The running mean, with what has none as the main process has it: buffers, and which weights are frozen."""
+    trained = dict(network.named_buffers())
+    for name, buffer in ema.named_buffers():
+        buffer.copy_(broadcast(trained[name]))
+    for kept, weight in zip(ema.parameters(), network.parameters(), strict=True):
+        kept.requires_grad_(weight.requires_grad)
+    return ema.eval().cpu()
 
 
 def _accelerator(precision: str) -> Accelerator:

@@ -114,6 +114,28 @@ def test_without_ema_the_result_is_the_network_itself():
     assert same(training.train(network, discs, replace(CONFIG, ema=0.0)).network, network)
 
 
+def test_the_result_has_the_trained_buffers_and_what_was_frozen_stays_frozen(tmp_path):
+    class Normalized(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.out = torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2)
+
+        def forward(self, x, t, condition=None, keep=None):
+            return self.out(self.norm(x.flatten(0, 1)).view_as(x))
+
+    def far(generator):
+        return (3 * torch.randn(8, 32, 2, generator=generator) + 5,)
+
+    network = Normalized()
+    network.out.bias.requires_grad_(False)
+    result = training.train(network, far, CONFIG, checkpoint_dir=tmp_path).network
+    assert all(torch.equal(a, b) for a, b in zip(result.buffers(), network.buffers(), strict=True))
+    assert float(result.norm.running_mean.min()) > 1
+    assert [p.requires_grad for p in result.parameters()] == [True, True, True, False]
+    again = training.train(Normalized(), far, CONFIG, checkpoint_dir=tmp_path).network
+    assert all(torch.equal(a, b) for a, b in zip(result.buffers(), again.buffers(), strict=True))
+
+
 def test_nan_data_stops_the_run_naming_step_and_place():
     calls = []
 
