@@ -95,10 +95,12 @@ def guided(
     if condition is None or guidance == 0:
         require(guidance in (0, 1), "guidance", guidance, "1 or 0 when there is no condition")
         return lambda x, t: network(x, t, None)
+    with torch.inference_mode(False):  # a likelihood differentiates the velocity in any mode
+        condition = condition.clone() if condition.is_inference() else condition
+        keep = torch.arange(2, device=condition.device).repeat_interleave(condition.shape[0]) == 0
+        doubled = condition.repeat(2, *[1] * (condition.ndim - 1))
     if guidance == 1:
         return lambda x, t: network(x, t, condition)
-    keep = torch.arange(2, device=condition.device).repeat_interleave(condition.shape[0]) == 0
-    doubled = condition.repeat(2, *[1] * (condition.ndim - 1))
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         inside = (t >= interval[0]) & (t <= interval[1])
