@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fm._assignment import assign
+from fm._assignment import assign, squared_distances
 from fm._checks import require, require_finite, require_same_shape
 
 
@@ -71,8 +71,9 @@ def condition_weighted_ot(
     """
     require(weight >= 0, "weight", weight, "0 or more")
     condition = _per_vector(condition, x1)
-    tail = condition.to(x1) * weight**0.5
-    return _take(x0, assignment(torch.cat([x0, tail], dim=-1), torch.cat([x1, tail], dim=-1), block=block))
+    tail = condition.detach().cpu().double() * weight**0.5
+    marked = (torch.cat([x.detach().cpu(), tail], dim=-1) for x in (x0, x1))
+    return _take(x0, assignment(*marked, block=block))
 
 
 def inside_condition(
@@ -176,7 +177,8 @@ def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
     require(regularization > 0, "regularization", regularization, "positive")
     require_finite("x0", x0)
     require_finite("x1", x1)
-    costs = _costs(x0.double(), x1.double())
+    distances, size = squared_distances(x0, x1)
+    costs = distances * size
     plans = [
         ot.sinkhorn([], [], cost, regularization, method="sinkhorn_log", numItermax=20_000, stopThr=1e-10, warn=True)
         for cost in costs.reshape(-1, *costs.shape[-2:]).numpy()
@@ -186,11 +188,7 @@ def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
 
 def _solve(x0: Tensor, x1: Tensor) -> Tensor:
     """[..., m, D] twice → [..., m], the row of x0 that each row of x1 gets."""
-    return assign(_costs(x1.float(), x0.float()))
-
-
-def _costs(x: Tensor, y: Tensor) -> Tensor:
-    return torch.cdist(x.detach(), y.detach()).square_().cpu()
+    return assign(squared_distances(x1, x0)[0])
 
 
 def _take(x0: Tensor, order: Tensor) -> Tensor:

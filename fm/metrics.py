@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fm import couplings
-from fm._assignment import assign
+from fm._assignment import assign, in_unit_box
 from fm._checks import require, require_clouds
 
 _ROWS = 1024  # of a table of distances that is not kept whole
@@ -42,18 +42,20 @@ def sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64) -> Tensor:
     the plane the directions are evenly spread over the half circle; above, they are fixed random ones.
     """
     _pairs(x, y)
+    x, y, size = in_unit_box(x, y, 1)
     px, py = (_projected_quantiles(c, max(x.shape[1], y.shape[1]), directions) for c in (x, y))
-    return (px - py).square().mean(dim=(1, 2)).sqrt()
+    return (px - py).square().mean(dim=(1, 2)).sqrt() * size.flatten()
 
 
 def pairwise_sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64, quantiles: int = 256) -> Tensor:
     """Sliced W2 between every cloud of x [A, N, D] and every cloud of y [B, M, D]: [A, B].
 
-    A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one matrix product.
+    A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one table of distances.
     """
     _same_space(x, y)
+    x, y, size = in_unit_box(x, y, (0, 1))
     px, py = (_projected_quantiles(c, quantiles, directions).flatten(1) for c in (x, y))
-    return torch.cdist(px, py) / math.sqrt(px.shape[1])
+    return _distances(px, py) * (size.flatten() / math.sqrt(px.shape[1]))
 
 
 def pairwise_chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
@@ -130,8 +132,8 @@ def w2(x: Tensor, y: Tensor) -> float:
     """Exact 2-Wasserstein distance of two sets of points [N, D]: the root of the mean squared assigned distance."""
     shapes = [tuple(x.shape), tuple(y.shape)]
     require(x.ndim == 2 and x.shape == y.shape, "the shapes of x and y", shapes, "[N, D] both")
-    paired = couplings.exact_ot(x, y, block=None)
-    return float((paired - y).square().sum(-1).mean().sqrt())
+    paired, y, size = in_unit_box(couplings.exact_ot(x, y, block=None), y, 0)
+    return float((paired - y).square().sum(-1).mean().sqrt() * size)
 
 
 def retrieval(distances: Tensor) -> float:

@@ -126,8 +126,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A trained network (the running mean of its weights, its last buffers, on the CPU), the loss of each step [steps], and the step
-    that a checkpoint let the run start from."""
+    """A trained network on the CPU (the running mean of its weights, and its last buffers), the loss of each step
+    [steps], and the step that a checkpoint let the run start from."""
 
     network: nn.Module
     losses: Tensor

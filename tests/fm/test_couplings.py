@@ -101,6 +101,31 @@ def test_large_costs_of_any_kind_are_solved_exactly(kind):
     assert float(found) == pytest.approx(float(costs.double()[rows, columns].sum()), rel=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset, scale", [(100.0, 1.0), (1e4, 1.0), (0.0, 1e-30), (0.0, 1e30)])
+@pytest.mark.parametrize("n, dim", [(100, 2), (256, 2), (100, 40)])
+def test_transport_keeps_its_digits_far_from_the_origin_and_at_any_scale(n, dim, offset, scale, dtype):
+    x0, x1 = ((v.to(dtype) + offset) * scale for v in clouds(10, n, dim))
+    exact = torch.cdist(x1.double() / scale, x0.double() / scale, compute_mode="donot_use_mm_for_euclid_dist").square()
+    rows, columns = linear_sum_assignment(exact.numpy())
+    found = exact[rows, couplings.assignment(x0, x1)].mean()
+    assert float(found) == pytest.approx(float(exact[rows, columns].mean()), rel=1e-9)
+    if n * dim == 200:
+        plan = couplings.sinkhorn_plan(x0.double() / scale, x1.double() / scale, regularization=1.0)
+        near = couplings.sinkhorn_plan(x0.double() / scale - offset, x1.double() / scale - offset, regularization=1.0)
+        assert torch.allclose(plan, near, atol=1e-8)
+
+
+@pytest.mark.parametrize("weight", [1e3, 1e6, 1e12])
+def test_a_heavy_condition_leaves_the_points_their_digits(weight):
+    x0, x1 = clouds(11, 200, 2)
+    labels = torch.randint(3, (200,), generator=torch.Generator().manual_seed(2))
+    heavy = couplings.condition_weighted_ot(x0, x1, condition=labels, weight=weight, block=None)
+    inside = partial(couplings.exact_ot, block=None)
+    strict = couplings.inside_condition(x0, x1, condition=labels, coupling=inside)
+    assert float(cost(heavy, x1)) == pytest.approx(float(cost(strict, x1)), rel=1e-6)
+
+
 def test_inside_condition_never_crosses_a_label():
     x0, x1 = clouds(5, 60, 2)
     labels = torch.randint(3, (60,), generator=torch.Generator().manual_seed(0))

@@ -75,6 +75,25 @@ def test_pairwise_agree_with_the_single_distances():
             assert torch.allclose(table[i], single(x[i].expand(4, -1, -1), y), atol=1e-4)
 
 
+@pytest.mark.parametrize("offset, scale", [(1e3, 1.0), (1e4, 1.0), (0.0, 1e-25), (0.0, 1e25)])
+def test_distances_keep_their_digits_far_from_the_origin_and_at_any_scale(offset, scale):
+    x = clouds(22, 64, 60, 2).add(offset).mul(scale)
+    y = (x / scale + 0.01 * clouds(23, 64, 60, 2)) * scale
+    near_x, near_y = (c.double() / scale - offset for c in (x, y))
+    table = metrics.pairwise_sliced_w2(x, y)
+    assert metrics.retrieval(table) == 1
+    assert torch.allclose(table.double() / scale, metrics.pairwise_sliced_w2(near_x, near_y), rtol=1e-3)
+    sliced = metrics.sliced_w2(x, y).double() / scale
+    assert torch.allclose(sliced, metrics.sliced_w2(near_x, near_y), rtol=1e-2)
+    assert metrics.w2(x[0], y[1]) / scale == pytest.approx(metrics.w2(near_x[0], near_y[1]), rel=1e-5)
+
+
+def test_the_gradient_of_sliced_w2_is_that_of_its_definition():
+    x, y = clouds(24, 1, 9, 2).double().requires_grad_(True), clouds(25, 1, 9, 2).double()
+    assert torch.autograd.gradcheck(lambda x: metrics.sliced_w2(x, y, directions=5), x)
+    assert torch.autograd.gradcheck(lambda x: metrics.pairwise_sliced_w2(x, y, directions=5, quantiles=9), x)
+
+
 def test_sizes_may_differ_and_more_points_come_nearer():
     truth = clouds(7, 1, 20000, 2)
     few, many = metrics.sliced_w2(clouds(8, 1, 100, 2), truth), metrics.sliced_w2(clouds(9, 1, 10000, 2), truth)
