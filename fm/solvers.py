@@ -149,6 +149,8 @@ def dopri5(
     Returns:
         `Solution`; `evaluations` is the largest number that one sample took; `times` are the two ends.
 
+    A try that ends in no finite number is refused like one of too large an error, and the step shrinks.
+
     Raises:
         RuntimeError: a sample needs more than `max_steps`, or its velocity blows up or is not finite.
     """
@@ -160,6 +162,7 @@ def dopri5(
     t = x.new_full((batch,), start)
     size = x.new_full((batch,), min(first_step, abs(end - start)))
     counts = torch.ones(batch, dtype=torch.long, device=x.device)
+    broken = torch.zeros(batch, dtype=torch.bool, device=x.device)
     slope = velocity(x, t)
     for _ in range(max_steps):
         left = (end - t).abs()
@@ -168,14 +171,17 @@ def dopri5(
         stuck = going & (t + direction * length == t)
         if bool(stuck.any()):
             where = float(t[stuck][0])
+            if bool(broken[stuck][0]):
+                raise RuntimeError(f"dopri5: the velocity is not finite after t = {where:.6g}")
             raise RuntimeError(f"dopri5: the step vanishes at t = {where:.6g}, where the velocity blows up")
         there, error, next_slope = _attempt(velocity, x, t, direction * length, slope)
         counts += 6 * going
         scale = atol + rtol * torch.maximum(x.abs(), there.abs())
         ratio = (error / scale).detach().flatten(1).square().mean(1).sqrt()
-        if not torch.isfinite(ratio).all():
-            where = float(t[~torch.isfinite(ratio)][0])
-            raise RuntimeError(f"dopri5: the velocity is not finite after t = {where:.6g}")
+        broken = going & ~torch.isfinite(ratio)
+        if bool(broken.any()):  # all of it again, as a graph that holds such numbers has no gradient
+            size = torch.where(broken, length * _SHRINK, size)
+            continue
         taken = going & (ratio <= 1)
         chosen = taken.reshape(wide)
         x, slope = torch.where(chosen, there, x), torch.where(chosen, next_slope, slope)

@@ -102,6 +102,18 @@ def test_gradients_flow_through_dopri5():
     assert float(x.grad[0, 0]) == pytest.approx(math.exp(-0.5), rel=1e-5)
 
 
+def test_dopri5_refuses_a_try_that_overflows_and_shrinks_its_step():
+    x = torch.tensor([[10.0], [0.1]], requires_grad=True)
+    there = solvers.dopri5(lambda x, t: -100 * x**3, x).x
+    assert torch.allclose(there, x / (1 + 200 * x**2).sqrt(), rtol=1e-3)
+    (slope,) = torch.autograd.grad(there.sum(), x)
+    assert torch.allclose(slope, (1 + 200 * x.detach() ** 2) ** -1.5, rtol=0.05, atol=1e-5)
+    alone = solvers.dopri5(lambda x, t: -100 * x**3, x[1:]).x
+    assert torch.allclose(there[1:], alone, rtol=1e-6)
+    root = solvers.dopri5(lambda x, t: -20 * x**1.5, torch.tensor([[4.0]])).x
+    assert float(root) == pytest.approx(1 / 10.5**2, rel=1e-3)
+
+
 def test_dopri5_stops_where_it_cannot_go_on():
     with pytest.raises(RuntimeError, match=r"not finite after t ="):
         solvers.dopri5(lambda x, t: torch.where(t[:, None] > 0.5, torch.nan, x), RATES)
