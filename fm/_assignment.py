@@ -32,7 +32,7 @@ def in_unit_box(x: Tensor, y: Tensor, axes: int | tuple[int, ...]) -> tuple[Tens
 
 
 def squared_distances(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Between vectors x [..., M, D] and y [..., N, D]: [..., M, N] in units of the box that they fill, and those units."""
+    """Between vectors x [..., M, D] and y [..., N, D]: [..., M, N] in units of the box they fill, and those units."""
     x, y, size = in_unit_box(x.detach().cpu().double(), y.detach().cpu().double(), -2)
     products = "donot_use" if x.shape[-1] <= _FEW else "use"
     return torch.cdist(x, y, compute_mode=f"{products}_mm_for_euclid_dist").square_(), size.square()

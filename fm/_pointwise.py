@@ -163,8 +163,9 @@ class Film(Conditioned):
         embedded = unconditional if condition is None else self.embed_condition(self.standardized(condition))
         if condition is not None and keep is not None:
             embedded = torch.where(keep.unsqueeze(1), embedded, unconditional)
-        time = t.unsqueeze(1).to(embedded.dtype)
-        embedded = embedded + self.embed_time(with_fourier_features(time, time * self.time_frequencies))
+        time = t.unsqueeze(1)  # in its own precision until its features are there: half of it tells few times apart
+        features = with_fourier_features(time, time * self.time_frequencies).to(embedded.dtype)
+        embedded = embedded + self.embed_time(features)
         embedded = embedded + self.deepen(embedded)
         hidden = F.silu(self.embed(F.silu(F.layer_norm(embedded, embedded.shape[-1:]))))
         first, second, *rest = self.modulation(hidden).unsqueeze(1).chunk(3 * len(self.blocks) + 2, dim=-1)

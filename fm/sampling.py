@@ -59,17 +59,16 @@ def sample(
     require_clouds("x0", x0)
     require(tuple(x0.shape) == shape, "the shape of x0", tuple(x0.shape), f"{list(shape)}")
     velocity = guided(network, condition, guidance, kind=guidance_kind, interval=guidance_interval)
+    x0 = x0.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
     training = network.training
     network.eval()
     try:
         with torch.set_grad_enabled(differentiable):
             if method == "dopri5":
                 require(not trajectory, "trajectory", trajectory, "False with dopri5, whose samples step apart")
-                return solvers.dopri5(velocity, x0.to(weight))
+                return solvers.dopri5(velocity, x0)
             grid = times.grid(steps, factor=shift)
-            return solvers.integrate(
-                velocity, x0.to(weight), grid, method=method, trajectory=trajectory, on_step=on_step
-            )
+            return solvers.integrate(velocity, x0, grid, method=method, trajectory=trajectory, on_step=on_step)
     finally:
         network.train(training)
 
@@ -84,6 +83,8 @@ def guided(
 ) -> solvers.Velocity:
     """The velocity x [B, N, D], t [B] → [B, N, D] of the network under a condition [B, C].
 
+    A network in half precision gets x in its own, and t as it is; x and t of a solver stay as precise as they are.
+
     Args:
         guidance: the weight w. 1 is no guidance, 0 is unconditional.
         kind: a key of `GUIDANCES`.
@@ -91,24 +92,37 @@ def guided(
             Guidance in a Limited Interval", arXiv 2404.07724).
     """
     require_one_of("kind", kind, GUIDANCES)
+    velocity_of = _in_its_precision(network)
     require(0 <= interval[0] <= interval[1] <= 1, "interval", interval, "two rising times in [0, 1]")
     if condition is None or guidance == 0:
         require(guidance in (0, 1), "guidance", guidance, "1 or 0 when there is no condition")
-        return lambda x, t: network(x, t, None)
+        return lambda x, t: velocity_of(x, t, None)
     with torch.inference_mode(False):  # a likelihood differentiates the velocity in any mode
         condition = condition.clone() if condition.is_inference() else condition
         keep = torch.arange(2, device=condition.device).repeat_interleave(condition.shape[0]) == 0
         doubled = condition.repeat(2, *[1] * (condition.ndim - 1))
     if guidance == 1:
-        return lambda x, t: network(x, t, condition)
+        return lambda x, t: velocity_of(x, t, condition)
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         inside = (t >= interval[0]) & (t <= interval[1])
         if not bool(inside.any()):
-            return network(x, t, condition)
-        conditional, unconditional = network(x.repeat(2, *[1] * (x.ndim - 1)), t.repeat(2), doubled, keep).chunk(2)
+            return velocity_of(x, t, condition)
+        conditional, unconditional = velocity_of(x.repeat(2, *[1] * (x.ndim - 1)), t.repeat(2), doubled, keep).chunk(2)
         v = GUIDANCES[kind](conditional, unconditional, guidance)
         return torch.where(inside.reshape(-1, *[1] * (x.ndim - 1)), v, conditional)
+
+    return velocity
+
+
+def _in_its_precision(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    weight = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    if weight is None or weight.dtype not in (torch.bfloat16, torch.float16):
+        return network
+
+    def velocity(x: Tensor, t: Tensor, *others: Tensor | None) -> Tensor:
+        with torch.autocast(x.device.type, weight.dtype):  # a network may join x and t
+            return network(x.to(weight.dtype), t, *others).to(x.dtype)
 
     return velocity
 

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
@@ -158,6 +159,7 @@ def train(
     network.train().to(accelerator.device)
     ema = copy.deepcopy(network).requires_grad_(False)
     model, *optimizers = accelerator.prepare(network, *optimizers_of(network, config))
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # else `network` would compute in this precision for good
     generator = torch.Generator().manual_seed(config.seed * 1009 + accelerator.process_index)
     losses = torch.zeros(config.steps, dtype=torch.float64)
 
@@ -248,10 +250,16 @@ def _finished(ema: nn.Module, network: nn.Module) -> nn.Module:
 
 
 def _accelerator(precision: str) -> Accelerator:
+    """Accelerate keeps one precision for all of a process; this one has its own, and leaves others theirs."""
+    others = AcceleratorState().mixed_precision if is_initialized() else precision
+    if is_initialized():
+        AcceleratorState()._mixed_precision = precision
     # a batch need not reach every weight: without a condition, say, or without dropping any
-    return Accelerator(
-        mixed_precision=precision, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
-    )
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
+    accelerator.state = copy.copy(accelerator.state)
+    AcceleratorState()._mixed_precision = others
+    return accelerator
 
 
 def _precision(wanted: str) -> str:

@@ -90,3 +90,39 @@ def test_gradients_are_kept_when_asked_for(network):
     assert not sampling.sample(network, condition, 5, steps=2).x.requires_grad
     sampling.sample(network, condition, 5, steps=2, differentiable=True).x.sum().backward()
     assert float(condition.grad.abs().sum()) > 0
+
+
+class Ones(torch.nn.Module):
+    """Velocity 1, by way of x and t."""
+
+    dim = 2
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(3, 8), torch.nn.Linear(8, 2)
+        torch.nn.init.zeros_(self.last.weight)
+        torch.nn.init.ones_(self.last.bias)
+        self.times = []
+
+    def forward(self, x, t, condition=None, keep=None):
+        self.times.append(float(t[0]))
+        return self.last(self.first(torch.cat([x, t[:, None, None].expand(*x.shape[:-1], 1)], dim=-1)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", ["euler", "rk4", "dopri5"])
+def test_state_and_time_stay_in_single_precision_whatever_the_networks(dtype, method):
+    network = Ones().to(dtype)
+    drawn = sampling.sample(network, None, 1, x0=torch.full((1, 1, 2), 2.0), steps=200, method=method).x
+    assert drawn.dtype == torch.float32 and torch.allclose(drawn, torch.tensor(3.0), atol=1e-5)
+    assert method == "dopri5" or len(set(network.times)) >= 200
+
+
+@pytest.mark.parametrize("name", ["film", "set-film", "baseline-small"])
+def test_networks_in_half_precision_draw_what_they_draw_in_single(name):
+    network = networks.build({"name": name, "condition_dim": 8})
+    torch.nn.init.normal_(network.get_submodule("head" if name != "baseline-small" else "layers.6").weight, std=0.1)
+    noise, condition = torch.randn(2, 30, 2), torch.randn(2, 8)
+    wanted = sampling.sample(network, condition, 30, x0=noise, steps=100, guidance=2.0).x
+    found = sampling.sample(copy.deepcopy(network).bfloat16(), condition, 30, x0=noise, steps=100, guidance=2.0).x
+    assert float((found - wanted).abs().mean()) < 0.02 * float((wanted - noise).abs().mean())

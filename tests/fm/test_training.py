@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from fm import couplings, networks, paths, sampling, times, training
 
@@ -99,6 +100,18 @@ def test_the_seed_decides_the_run():
 )
 def test_choices_are_independent(choice):
     assert torch.isfinite(training.train(networks.build(SMALL), discs, replace(CONFIG, **choice)).losses).all()
+
+
+def test_trainings_of_different_precision_share_a_process_and_leave_others_theirs():
+    outside = Accelerator()
+    before = outside.mixed_precision
+    network = networks.build(SMALL)
+    seen = []
+    network.head.register_forward_hook(lambda module, given, said: seen.append(said.dtype))
+    for precision in ("no", "bf16", "no"):
+        training.train(network, discs, replace(CONFIG, steps=2, precision=precision))
+        assert outside.mixed_precision == before
+    assert seen == [torch.float32] * 2 + [torch.bfloat16] * 2 + [torch.float32] * 2
 
 
 def test_progress_tells_the_step_and_the_schedule():
