@@ -94,8 +94,9 @@ def guided(
     require_one_of("kind", kind, GUIDANCES)
     velocity_of = _in_its_precision(network)
     require(0 <= interval[0] <= interval[1] <= 1, "interval", interval, "two rising times in [0, 1]")
-    if condition is None or guidance == 0:
-        require(guidance in (0, 1), "guidance", guidance, "1 or 0 when there is no condition")
+    require(condition is not None or guidance in (0, 1), "guidance", guidance, "1 or 0 when there is no condition")
+    everywhere = tuple(interval) == (0, 1)
+    if condition is None or (guidance == 0 and kind == "plain" and everywhere):
         return lambda x, t: velocity_of(x, t, None)
     with torch.inference_mode(False):  # a likelihood differentiates the velocity in any mode
         condition = condition.clone() if condition.is_inference() else condition
@@ -106,10 +107,12 @@ def guided(
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         inside = (t >= interval[0]) & (t <= interval[1])
-        if not bool(inside.any()):
+        if not everywhere and not bool(inside.any()):
             return velocity_of(x, t, condition)
         conditional, unconditional = velocity_of(x.repeat(2, *[1] * (x.ndim - 1)), t.repeat(2), doubled, keep).chunk(2)
         v = GUIDANCES[kind](conditional, unconditional, guidance)
+        if everywhere:
+            return v
         return torch.where(inside.reshape(-1, *[1] * (x.ndim - 1)), v, conditional)
 
     return velocity
@@ -135,11 +138,15 @@ def plain(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
 def rescaled(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
     """Plain guidance, brought back to the standard deviation of v_c in each sample, against too strong contrast.
 
-    Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891, eq. 15-16 at φ = 1.
+    Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891, eq. 15-16 at φ = 1. A
+    sample whose numbers are all the same, or that is a single one, has no contrast and stays as it is.
     """
     v = plain(conditional, unconditional, weight)
+    if v[:1].numel() < 2:
+        return v
     spread, wanted = (u.flatten(1).std(1).reshape(-1, *[1] * (u.ndim - 1)) for u in (v, conditional))
-    return v * wanted / spread.clamp(min=1e-12)
+    level = spread <= 1e-6 * v.flatten(1).abs().amax(1).reshape_as(spread)
+    return torch.where(level, v, v * wanted / spread.clamp(min=1e-12))
 
 
 def zero_star(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:

@@ -73,6 +73,28 @@ def test_guidance_variants_do_what_they_say(network):
     assert torch.allclose(within[[0, 2]], plain[[0, 2]], atol=1e-5) and torch.allclose(within[1], everywhere[1])
 
 
+@pytest.mark.parametrize("kind", sampling.GUIDANCES)
+def test_without_weight_kind_and_interval_hold_as_with_a_small_one(network, kind):
+    x, t, c = torch.randn(3, 5, 2), torch.tensor([0.1, 0.5, 0.9]), torch.randn(3, 8)
+    for interval in ((0.0, 1.0), (0.4, 0.6)):
+        none, small = (sampling.guided(network, c, w, kind=kind, interval=interval)(x, t) for w in (0, 1e-7))
+        assert torch.allclose(none, small, atol=1e-5)
+    assert torch.allclose(none[[0, 2]], network(x, t, c)[[0, 2]], atol=1e-6)
+
+
+def test_rescaled_guidance_leaves_a_sample_without_contrast_as_it_is():
+    for shape in ((2, 1, 1), (2, 3, 2)):
+        v = sampling.rescaled(torch.full(shape, 0.7), torch.full(shape, 0.1), 2.0)
+        assert torch.allclose(v, torch.tensor(1.3))
+
+
+def test_guidance_at_every_time_compiles_to_one_graph(network):
+    x, t, c = torch.randn(3, 5, 2), torch.rand(3), torch.randn(3, 8)
+    velocity = sampling.guided(network, c, 2.0)
+    compiled = torch.compile(velocity, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(x, t), velocity(x, t))
+
+
 @torch.no_grad()
 def test_adaptive_and_many_equal_steps_agree(network):
     generator = torch.Generator().manual_seed(0)
