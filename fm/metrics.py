@@ -43,18 +43,26 @@ def sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64) -> Tensor:
     """
     _pairs(x, y)
     x, y, size = in_unit_box(x, y, 1)
-    px, py = (_projected_quantiles(c, max(x.shape[1], y.shape[1]), directions) for c in (x, y))
-    return (px - py).square().mean(dim=(1, 2)).sqrt() * size.flatten()
+    px, py = (_projected(c, directions) for c in (x, y))
+    n, m = px.shape[-1], py.shape[-1]
+    if n != m:  # the share of mass that goes between each pair of neighbours in rank
+        ends = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).unique().to(x.device)
+        share = ends.diff(prepend=ends.new_zeros(1)) / (n * m)
+        squares = (px[..., (ends - 1) // m] - py[..., (ends - 1) // n]).square().mean(1) @ share.to(px)
+    else:
+        squares = (px - py).square().mean(dim=(1, 2))
+    return squares.sqrt() * size.flatten()
 
 
 def pairwise_sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64, quantiles: int = 256) -> Tensor:
     """Sliced W2 between every cloud of x [A, N, D] and every cloud of y [B, M, D]: [A, B].
 
-    A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one table of distances.
+    A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one table of distances. As
+    those of its distribution they are the same for the same points repeated.
     """
     _same_space(x, y)
     x, y, size = in_unit_box(x, y, (0, 1))
-    px, py = (_projected_quantiles(c, quantiles, directions).flatten(1) for c in (x, y))
+    px, py = (_quantiles(_projected(c, directions), quantiles).flatten(1) for c in (x, y))
     return _distances(px, py) * (size.flatten() / math.sqrt(px.shape[1]))
 
 
@@ -64,8 +72,8 @@ def pairwise_chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
     return torch.stack([chamfer(a.expand(len(y), -1, -1), y, squared=squared) for a in x])
 
 
-def _projected_quantiles(x: Tensor, quantiles: int, directions: int) -> Tensor:
-    """Sorted projections [B, directions, quantiles] of clouds [B, N, D]."""
+def _projected(x: Tensor, directions: int) -> Tensor:
+    """Sorted projections [B, directions, N] of clouds [B, N, D]."""
     require(directions >= 1, "directions", directions, "1 or more")
     dim = x.shape[-1]
     if dim == 2:
@@ -74,10 +82,16 @@ def _projected_quantiles(x: Tensor, quantiles: int, directions: int) -> Tensor:
     else:
         generator = torch.Generator().manual_seed(0)
         axes = torch.nn.functional.normalize(torch.randn(dim, directions, generator=generator), dim=0)
-    ordered = (x @ axes.to(x)).transpose(1, 2).sort(dim=-1).values
-    if quantiles == ordered.shape[-1]:
-        return ordered
-    return torch.nn.functional.interpolate(ordered, size=quantiles, mode="linear", align_corners=False)
+    return (x @ axes.to(x)).transpose(1, 2).sort(dim=-1).values
+
+
+def _quantiles(ordered: Tensor, count: int) -> Tensor:
+    """`count` quantiles [..., count] of sorted numbers [..., N], at levels 1/2, 3/2, … of `count`.
+
+    At a level between two of the numbers it is their mean (Hyndman and Fan 1996, definition 2).
+    """
+    rank = (2 * torch.arange(count, device=ordered.device) + 1) * ordered.shape[-1]
+    return (ordered[..., (rank - 1) // (2 * count)] + ordered[..., rank // (2 * count)]) / 2
 
 
 def emd(x: Tensor, y: Tensor) -> Tensor:

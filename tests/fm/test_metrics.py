@@ -94,6 +94,18 @@ def test_the_gradient_of_sliced_w2_is_that_of_its_definition():
     assert torch.autograd.gradcheck(lambda x: metrics.pairwise_sliced_w2(x, y, directions=5, quantiles=9), x)
 
 
+def test_sliced_w2_of_unequal_sizes_is_that_of_the_distributions():
+    x, y = clouds(26, 3, 12, 2), clouds(27, 3, 9, 2)
+    same_size = metrics.sliced_w2(x.repeat_interleave(3, dim=1), y.repeat_interleave(4, dim=1))
+    assert torch.allclose(metrics.sliced_w2(x, y), same_size, rtol=1e-5)
+    thrice = x.repeat(1, 3, 1)
+    assert torch.allclose(metrics.sliced_w2(x, thrice), torch.zeros(3), atol=1e-6)
+    assert float(metrics.pairwise_sliced_w2(x, thrice).diagonal().max()) < 1e-6
+    assert torch.allclose(metrics.pairwise_sliced_w2(x, y, quantiles=1024), metrics.pairwise_sliced_w2(x, y), rtol=0.05)
+    exact = torch.stack([metrics.sliced_w2(a.expand(3, -1, -1), y) for a in x])
+    assert torch.allclose(metrics.pairwise_sliced_w2(x, y), exact, rtol=0.05)
+
+
 def test_sizes_may_differ_and_more_points_come_nearer():
     truth = clouds(7, 1, 20000, 2)
     few, many = metrics.sliced_w2(clouds(8, 1, 100, 2), truth), metrics.sliced_w2(clouds(9, 1, 10000, 2), truth)
