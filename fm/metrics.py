@@ -57,8 +57,8 @@ def sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64) -> Tensor:
 def pairwise_sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64, quantiles: int = 256) -> Tensor:
     """Sliced W2 between every cloud of x [A, N, D] and every cloud of y [B, M, D]: [A, B].
 
-    A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one table of distances. As
-    those of its distribution they are the same for the same points repeated.
+    A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one table of distances.
+    They are those of its distribution, and so the same for the same points repeated.
     """
     _same_space(x, y)
     x, y, size = in_unit_box(x, y, (0, 1))

@@ -163,8 +163,9 @@ def train(
     generator = torch.Generator().manual_seed(config.seed * 1009 + accelerator.process_index)
     losses = torch.zeros(config.steps, dtype=torch.float64)
 
-    run = _resume.Run(config, network, ema, optimizers, accelerator.scaler, generator, losses)
     file = None if checkpoint_dir is None else Path(checkpoint_dir) / "checkpoint.pt"
+    settings = {} if file is None else _resume.describe(config)
+    run = _resume.Run(settings, network, ema, optimizers, accelerator.scaler, generator, losses)
     first = run.restore(file, accelerator) if file is not None and file.is_file() else 0
 
     weights: list[Tensor] = list(network.parameters())

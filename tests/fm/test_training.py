@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,74 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="is no checkpoint"):
         training.train(networks.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
+
+
+class Noise:
+    def __init__(self, scale):
+        self.scale, self.calls = scale, 0
+
+    def __call__(self, x1, generator):
+        self.calls += 1
+        return self.scale * torch.randn(x1.shape, generator=generator)
+
+
+def made(scale):
+    return lambda x1, generator: scale * torch.randn(x1.shape, generator=generator)
+
+
+def network_as_source(seed):
+    torch.manual_seed(seed)
+    layer = torch.nn.Linear(2, 2)
+    return lambda x1, generator: layer(torch.randn(x1.shape, generator=generator)).detach()
+
+
+def looped():
+    """A function whose closure holds itself."""
+
+    def source(x1, generator, again=True):
+        return source(x1, generator, False) if again else torch.randn(x1.shape, generator=generator)
+
+    return source
+
+
+@pytest.mark.parametrize(
+    "field, make, other",
+    [
+        ("path", lambda: paths.lipman(0.01), lambda: paths.lipman(0.5)),
+        ("path", lambda: paths.bridge(0.1), lambda: paths.linear(0.1)),
+        ("source", lambda: Noise(1.0), lambda: Noise(2.0)),
+        ("source", lambda: Noise(1.0).__call__, lambda: Noise(2.0).__call__),
+        ("source", lambda: made(1.0), lambda: made(2.0)),
+        ("source", lambda: made(torch.ones(1)), lambda: made(torch.zeros(1))),
+        ("source", lambda: network_as_source(0), lambda: network_as_source(1)),
+        ("source", looped, lambda: training.gaussian),
+        ("source", lambda: lambda x1, g: torch.rand(x1.shape, generator=g), lambda: lambda x1, g: 0 * x1),
+        ("times", lambda: lambda n, g: torch.rand(n, generator=g) / 2, lambda: lambda n, g: torch.zeros(n)),
+        ("times", lambda: lambda n, g: torch.full((n,), 0.2), lambda: lambda n, g: torch.full((n,), 0.3)),
+        ("times", lambda: partial(times.logit_normal, mean=0.1), lambda: partial(times.logit_normal, mean=0.2)),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_knows_its_settings_and_no_others(tmp_path, field, make, other):
+    config = replace(CONFIG, steps=2, coupling=couplings.independent)
+    training.train(networks.build(SMALL), discs, replace(config, **{field: make()}), checkpoint_dir=tmp_path)
+    again = training.train(networks.build(SMALL), discs, replace(config, **{field: make()}), checkpoint_dir=tmp_path)
+    assert again.resumed_at == 2
+    with pytest.raises(ValueError, match=f"belongs to a run with other settings .{field}: "):
+        training.train(networks.build(SMALL), discs, replace(config, **{field: other()}), checkpoint_dir=tmp_path)
+
+
+def test_a_setting_is_described_alike_in_every_process():
+    code = (
+        "from tests.fm.test_training import Noise, made; from fm import training, _resume;"
+        "source = lambda x1, g: x1 if g in {'a', 'b', 'c'} else made(2.0)(x1, g);"
+        "print([_resume.describe(training.TrainConfig(steps=1, source=s)) for s in (Noise(1.0), made(1.0), source)])"
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                       env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+        for seed in "12"
+    ]  # fmt: skip
+    assert said[0] == said[1] and "fm.couplings.exact_ot" in said[0]
 
 
 def test_the_seed_decides_the_run():
