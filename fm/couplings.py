@@ -133,7 +133,9 @@ def mixed(
     chosen = torch.randperm(n, generator=generator)[: round(share * n)].to(x0.device)
     if len(chosen) < 2:
         return x0
-    among = condition[..., chosen, :] if condition is not None and condition.ndim == x1.ndim else None
+    among = condition
+    if condition is not None and condition.shape[: x1.ndim - 1] == x1.shape[:-1]:  # labels, or rows, of each vector
+        among = condition.index_select(x1.ndim - 2, chosen.to(condition.device))
     paired = coupling(x0[..., chosen, :], x1[..., chosen, :], condition=among, generator=generator)
     return x0.index_copy(-2, chosen, paired)
 

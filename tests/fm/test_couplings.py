@@ -175,6 +175,25 @@ def test_mixed_moves_only_its_share(share):
     assert float((paired != x0).any(1).float().mean()) <= share
 
 
+@pytest.mark.parametrize("inner", [couplings.inside_condition, couplings.condition_weighted_ot])
+@pytest.mark.parametrize("batch", [(), (3,)])
+@pytest.mark.parametrize("rows", [False, True])
+def test_mixed_keeps_the_condition_of_each_vector(inner, batch, rows):
+    x0, x1 = clouds(12, *batch, 40, 2)
+    labels = torch.randint(2, (*batch, 40), generator=torch.Generator().manual_seed(4))
+    condition = torch.eye(2)[labels] if rows else labels
+    seen = partial(inner, weight=1e6) if inner is couplings.condition_weighted_ot else inner
+    paired = couplings.mixed(x0, x1, share=0.9, coupling=seen, condition=condition)
+    for before, after, label in zip(
+        *(v.reshape(-1, *v.shape[len(batch) :]) for v in (x0, paired, labels)), strict=True
+    ):
+        for k in range(2):
+            assert sorted(before[label == k].tolist()) == sorted(after[label == k].tolist())
+    assert cost(paired, x1) < cost(x0, x1)
+    with pytest.raises(ValueError, match=r"shape of condition is \(7,\), but must be"):
+        couplings.mixed(x0, x1, share=0.9, coupling=seen, condition=torch.zeros(7))
+
+
 def test_across_batch_pairs_whole_samples():
     x0, x1 = clouds(9, 20, 3, 2)
     paired = couplings.across_batch(x0, x1)
