@@ -38,8 +38,9 @@ class Conditioned(nn.Module):
             conditions.ndim == 2 and conditions.shape[1] == self.condition_dim,
             "the shape of conditions", tuple(conditions.shape), f"[M, {self.condition_dim}]",
         )  # fmt: skip
-        self.condition_mean.copy_(conditions.double().mean(0))
-        spread = conditions.double().std(0, correction=0)
+        conditions = conditions.cpu().double()
+        self.condition_mean.copy_(conditions.mean(0))
+        spread = conditions.std(0, correction=0)
         self.condition_std.copy_(torch.where(spread > 0, spread, 1.0))
 
     def hidden_weights(self) -> list[Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fm import solvers, times
 from fm._checks import require, require_finite, require_one_of
+from fm._random import device_of
 
 TRACES = ("exact", "hutchinson")
 
@@ -71,7 +72,7 @@ def log_likelihood(
         return _solve(velocity, x, None, steps, method, log_source)
     estimates = []
     for _ in range(probes):
-        signs = torch.randint(2, x.shape, generator=generator).to(x) * 2 - 1
+        signs = torch.randint(2, x.shape, generator=generator, device=device_of(generator)).to(x) * 2 - 1
         estimates.append(_solve(velocity, x, signs, steps, method, log_source))
     return torch.stack(estimates).mean(0)
 
