@@ -62,14 +62,15 @@ class Solution:
     trajectory: Tensor | None = None
 
 
-def step(velocity: Velocity, x: Tensor, t: Tensor, dt: float, tableau: Tableau) -> Tensor:
-    """One Runge-Kutta step from t [B] to t + dt."""
+def step(velocity: Velocity, x: Tensor, t: Tensor, dt: float | Tensor, tableau: Tableau) -> Tensor:
+    """One Runge-Kutta step from t [B] to t + dt, a number or a tensor [] that may require gradients."""
 
     def advanced(weights: tuple[float, ...]) -> Tensor:
         moved = x
         for weight, slope in zip(weights, slopes, strict=False):
             if weight:
-                moved = torch.add(moved, slope, alpha=weight * dt)
+                scale = weight * dt
+                moved = moved + scale * slope if isinstance(scale, Tensor) else torch.add(moved, slope, alpha=scale)
         return moved
 
     slopes = [velocity(x, t)]
@@ -91,7 +92,7 @@ def integrate(
 
     Args:
         x: [B, …].
-        times: [S + 1], rising or falling.
+        times: [S + 1], rising or falling; they may require gradients.
         method: a key of `METHODS`.
         on_step: called with the index of the time reached and x there.
     """
@@ -102,7 +103,7 @@ def integrate(
     tableau = METHODS[method]
     grid = times.to(device=x.device, dtype=x.dtype)
     visited = [x]
-    for i, dt in enumerate(gaps.tolist()):
+    for i, dt in enumerate(gaps.to(grid) if gaps.requires_grad else gaps.tolist()):
         x = step(velocity, x, grid[i].expand(x.shape[0]), dt, tableau)
         if trajectory:
             visited.append(x)
@@ -189,7 +190,7 @@ def dopri5(
         factor = (_SAFETY * ratio.clamp(min=1e-10) ** -0.2).clamp(_SHRINK, _GROW)
         size = torch.where(going, length * torch.where(taken, factor, factor.clamp(max=1.0)), size)
         if bool((t == end).all()):
-            return Solution(x, int(counts.max()), torch.tensor([start, end], dtype=torch.float64))
+            return Solution(x, max(counts.tolist(), default=0), torch.tensor([start, end], dtype=torch.float64))
     raise RuntimeError(f"dopri5: not at t = {end} after {max_steps} steps; raise rtol and atol, or max_steps")
 
 

@@ -56,6 +56,17 @@ def test_trajectory_callback_and_count_of_evaluations():
     assert [i for i, _ in seen] == [1, 2, 3] and torch.equal(seen[1][1], out.trajectory[2])
 
 
+@pytest.mark.parametrize("method", solvers.METHODS)
+def test_gradients_with_respect_to_the_times_are_whole(method):
+    grid = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda grid: solvers.integrate(spiral, X, grid, method=method).x, grid)
+
+
+def test_an_empty_batch_stays_empty():
+    for out in (solvers.dopri5(spiral, X[:0]), solvers.integrate(spiral, X[:0], torch.tensor([0.0, 1.0]))):
+        assert out.x.shape == (0, 2)
+
+
 def test_a_grid_that_turns_back_is_refused():
     with pytest.raises(ValueError, match="rising or falling"):
         solvers.integrate(spiral, X, torch.tensor([0.0, 0.5, 0.4]))
