@@ -106,6 +106,31 @@ def test_sliced_w2_of_unequal_sizes_is_that_of_the_distributions():
     assert torch.allclose(metrics.pairwise_sliced_w2(x, y), exact, rtol=0.05)
 
 
+def test_gradients_of_equal_clouds_are_zero():
+    x = clouds(28, 2, 9, 2).requires_grad_(True)
+    for distance in (metrics.sliced_w2, metrics.chamfer, metrics.emd, metrics.pairwise_sliced_w2):
+        (slope,) = torch.autograd.grad(
+            distance(x, x.detach()).diagonal(dim1=-2, dim2=-1).sum()
+            if distance is metrics.pairwise_sliced_w2
+            else distance(x, x.detach()).sum(),
+            x,
+        )
+        assert torch.equal(slope, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_clouds_of_any_precision_are_measured_in_single_or_better(dtype):
+    x, y = clouds(29, 2, 12, 2).to(dtype), clouds(30, 2, 12, 2)
+    for distance in (
+        metrics.chamfer, metrics.emd, metrics.sinkhorn_emd, metrics.sliced_w2, metrics.pairwise_chamfer,
+        metrics.pairwise_emd, metrics.pairwise_sliced_w2,
+    ):  # fmt: skip
+        wanted = torch.float64 if dtype == torch.float64 else torch.float32
+        assert distance(x, x.flip(1)).dtype == distance(x, y).dtype == distance(y, x).dtype == wanted
+        assert torch.allclose(distance(x, y), distance(x.to(wanted), y.to(wanted)))
+    assert metrics.w2(x[0], y[0]) == pytest.approx(metrics.w2(x[0].double(), y[0].double()), rel=1e-5)
+
+
 def test_sizes_may_differ_and_more_points_come_nearer():
     truth = clouds(7, 1, 20000, 2)
     few, many = metrics.sliced_w2(clouds(8, 1, 100, 2), truth), metrics.sliced_w2(clouds(9, 1, 10000, 2), truth)
