@@ -73,6 +73,29 @@ def test_bad_calls_say_what_is_allowed():
         couplings.inside_condition(x0, x1, condition=torch.zeros(4))
 
 
+PAIRING = {
+    "exact_ot": couplings.exact_ot,
+    "inside_condition": couplings.inside_condition,
+    "condition_weighted_ot": couplings.condition_weighted_ot,
+    "sinkhorn_ot": partial(couplings.sinkhorn_ot, regularization=1.0),
+    "mixed": partial(couplings.mixed, share=0.5),
+}
+
+
+@pytest.mark.parametrize("name", PAIRING)
+@pytest.mark.parametrize("shape", [(4, 3, 8, 8), (0, 6, 2), (4, 0, 2), (6,)])
+def test_pictures_and_empty_batches_are_refused(name, shape):
+    x = torch.zeros(shape)
+    with pytest.raises(ValueError, match=r"shape of x0 is .* but must be \[N, D\] or \[B, N, D\], none of them 0"):
+        PAIRING[name](x, x, condition=torch.zeros(shape[:-1]))
+
+
+def test_pictures_are_paired_along_the_batch():
+    x0, x1 = clouds(13, 6, 3, 4, 4)
+    paired = couplings.across_batch(x0, x1)
+    assert sorted(paired.flatten(1).tolist()) == sorted(x0.flatten(1).tolist())
+
+
 def test_large_problems_are_solved_as_exactly_as_small_ones():
     x0, x1 = clouds(4, 500, 2)
     order = couplings.assignment(x0, x1)
