@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fm import solvers, times
 from fm._checks import require, require_clouds, require_one_of
+from fm._random import device_of
 
 
 def sample(
@@ -38,10 +39,11 @@ def sample(
         condition: [B, C], one row for each cloud, or None for one unconditional cloud.
         num_points: N, points of each cloud.
         steps: of the solver; `method` says how many evaluations each takes (Euler 1, midpoint and Heun 2, RK4 4).
-            Method "dopri5" chooses its own steps, to a tolerance of 1e-5, and keeps no trajectory.
+            Method "dopri5" chooses its own steps, to a tolerance of 1e-5, and has no trajectory, shift or on_step.
         guidance: weight of classifier-free guidance; 1 is none. guidance_kind, guidance_interval: see `guided`.
         shift: factor of `fm.times.shift` on the time grid; 1 is equal steps.
-        generator: decides the noise. x0: [B, N, D], the noise itself, in its place.
+        generator: decides the noise. x0: [B, N, D], the noise itself, in its place; it also
+            says D for a network that has no `dim`.
         trajectory: keep the points at every step, too. differentiable: keep the graph for gradients.
 
     Returns:
@@ -49,13 +51,15 @@ def sample(
     """
     require(steps >= 1, "steps", steps, "1 or more")
     require(num_points >= 1, "num_points", num_points, "1 or more")
-    weight = next(network.parameters())
+    weight = next(network.parameters(), torch.empty(0) if x0 is None else x0)
     if condition is not None:
         require(condition.ndim == 2, "the shape of condition", tuple(condition.shape), "[B, C], a row for each cloud")
         condition = condition.to(weight)
-    shape = (1 if condition is None else condition.shape[0], num_points, cast("int", network.dim))
+    dim = getattr(network, "dim", None if x0 is None else x0.shape[-1])
+    require(dim is not None, "x0", x0, "given for a network that has no `dim`")
+    shape = (1 if condition is None else condition.shape[0], num_points, cast("int", dim))
     if x0 is None:
-        x0 = torch.randn(shape, generator=generator, device=None if generator is None else generator.device)
+        x0 = torch.randn(shape, generator=generator, device=device_of(generator))
     require_clouds("x0", x0)
     require(tuple(x0.shape) == shape, "the shape of x0", tuple(x0.shape), f"{list(shape)}")
     velocity = guided(network, condition, guidance, kind=guidance_kind, interval=guidance_interval)
@@ -66,6 +70,8 @@ def sample(
         with torch.set_grad_enabled(differentiable):
             if method == "dopri5":
                 require(not trajectory, "trajectory", trajectory, "False with dopri5, whose samples step apart")
+                require(on_step is None, "on_step", on_step, "None with dopri5, whose samples step apart")
+                require(shift == 1, "shift", shift, "1 with dopri5, which chooses its own steps")
                 return solvers.dopri5(velocity, x0)
             grid = times.grid(steps, factor=shift)
             return solvers.integrate(velocity, x0, grid, method=method, trajectory=trajectory, on_step=on_step)

@@ -35,8 +35,8 @@ class Batch(NamedTuple):
     t: Tensor | None = None
 
 
-DrawBatch = Callable[[torch.Generator], Batch | tuple[Tensor, ...]]
-"""generator → a `Batch`, or a tuple of its first members"""
+DrawBatch = Callable[[torch.Generator], Batch | tuple[Tensor, ...] | Tensor]
+"""generator → a `Batch`, a tuple of its first members, or the clouds alone"""
 Source = Callable[[Tensor, torch.Generator], Tensor]
 """data x1 and a generator → x0 of x1's shape"""
 
@@ -47,7 +47,7 @@ class NotFinite(RuntimeError):
 
 def gaussian(x1: Tensor, generator: torch.Generator) -> Tensor:
     """x0 ~ N(0, I)."""
-    return torch.randn(x1.shape, generator=generator, dtype=x1.dtype)
+    return torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device=generator.device).to(x1.device)
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,10 @@ def train(
     """Train `network` on the batches that `draw_batch` gives.
 
     Args:
-        network: see `fm.networks`; trained in place, on the device Accelerate chooses. Under `accelerate launch` every
-            process draws its own batches and the gradients are averaged.
+        network: of `fm.networks`, or any module with their forward(x, t, condition, keep); trained in place, on the
+            device Accelerate chooses. Under `accelerate launch` every process draws its own batches and the gradients
+            are averaged.
+        draw_batch: its numbers are cast to the network's precision; integer conditions stay what they are.
         checkpoint_dir: where `checkpoint.pt` is kept. If it holds one of the same run, training goes on from there.
         on_step: called after each step in the main process.
 
@@ -170,16 +172,19 @@ def train(
 
     weights: list[Tensor] = list(network.parameters())
     averaged: list[Tensor] = list(ema.parameters())
+    dtype = torch.promote_types(weights[0].dtype, torch.float32)
     for step in range(first, config.steps):
         rate = config.learning_rate_at(step)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate / config.learning_rate
         x, t, condition, keep, velocity = draw_example(draw_batch, config, generator, step)
-        x, t, velocity = (v.to(accelerator.device) for v in (x, t, velocity))
-        condition, keep = (None if v is None else v.to(accelerator.device) for v in (condition, keep))
+        x, t, velocity = (v.to(accelerator.device, dtype) for v in (x, t, velocity))
+        keep = None if keep is None else keep.to(accelerator.device)
+        if condition is not None:  # labels stay integers
+            condition = condition.to(accelerator.device, dtype if condition.is_floating_point() else None)
         with accelerator.autocast():
             predicted = model(x, t, condition, keep)
-        loss = F.mse_loss(predicted.float(), velocity)
+        loss = F.mse_loss(predicted.to(dtype), velocity)
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(weights, config.clip)
         losses[step] = value = loss.item()
@@ -200,6 +205,8 @@ def train(
 def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the hidden matrices if wanted; each group carries its `peak` learning rate."""
     rate = config.hidden_learning_rate
+    known = rate is None or hasattr(network, "hidden_weights")
+    require(known, "hidden_learning_rate", rate, f"None for {type(network).__name__}, which has no hidden_weights()")
     hidden = [] if rate is None else cast("Callable[[], list[Tensor]]", network.hidden_weights)()
     others = [weight for weight in network.parameters() if all(weight is not matrix for matrix in hidden)]
     adam = {"params": others, "peak": config.learning_rate}
@@ -215,7 +222,10 @@ def draw_example(
     draw_batch: DrawBatch, config: TrainConfig, generator: torch.Generator, step: int = 0
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]:
     """One batch ready for the network: x_t [B·k, N/k, D], t, condition, keep, u_t, with k = times_per_cloud."""
-    x1, condition, x0, t = Batch(*draw_batch(generator))
+    drawn = draw_batch(generator)
+    x1, condition, x0, t = Batch(drawn) if isinstance(drawn, Tensor) else Batch(*drawn)
+    x1 = x1 if x1.is_floating_point() else x1.to(torch.get_default_dtype())
+    x0 = None if x0 is None else x0.to(x1)
     require(x1.ndim == 3 and x1.numel() > 0, "the shape of a batch of clouds", tuple(x1.shape), "[B, N, D]")
     for name, value in (("the clouds", x1), ("the conditions", condition), ("the source", x0)):
         if value is not None and not torch.isfinite(value).all():
@@ -226,7 +236,7 @@ def draw_example(
     require(points % k == 0, "times_per_cloud", k, f"a divisor of the {points} points of a cloud")
     if x0 is None:
         x0 = config.coupling(config.source(x1, generator), x1, condition=condition, generator=generator)
-    t = config.times(clouds * k, generator).to(x1) if t is None else t.repeat_interleave(k)
+    t = config.times(clouds * k, generator).to(x1) if t is None else t.repeat_interleave(k).to(x1)
     x0, x1 = (v.reshape(clouds * k, points // k, -1) for v in (x0, x1))
     x, velocity = config.path(x0, x1, t, generator=generator)
     keep = None

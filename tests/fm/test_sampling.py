@@ -54,6 +54,12 @@ def test_bad_calls_say_what_is_allowed(network):
         sampling.sample(network, None, 5, guidance=2)
     with pytest.raises(ValueError, match="kind is 'more', but must be one of plain, rescaled, zero-star"):
         sampling.sample(network, condition, 5, guidance=2, guidance_kind="more")
+    with pytest.raises(ValueError, match=r"shift is 3\.0, but must be 1 with dopri5"):
+        sampling.sample(network, condition, 5, method="dopri5", shift=3.0)
+    with pytest.raises(ValueError, match=r"on_step is .* but must be None with dopri5"):
+        sampling.sample(network, condition, 5, method="dopri5", on_step=print)
+    with pytest.raises(ValueError, match="x0 is None, but must be given for a network that has no `dim`"):
+        sampling.sample(torch.nn.Linear(2, 2), None, 5)
     with pytest.raises(ValueError, match="trajectory is True, but must be False with dopri5"):
         sampling.sample(network, condition, 5, method="dopri5", trajectory=True)
 
@@ -112,6 +118,18 @@ def test_gradients_are_kept_when_asked_for(network):
     assert not sampling.sample(network, condition, 5, steps=2).x.requires_grad
     sampling.sample(network, condition, 5, steps=2, differentiable=True).x.sum().backward()
     assert float(condition.grad.abs().sum()) > 0
+
+
+class Still(torch.nn.Module):
+    """A module of one's own, with neither weights nor `dim`."""
+
+    def forward(self, x, t, condition=None, keep=None):
+        return 0 * x
+
+
+def test_a_module_without_dim_takes_it_from_the_noise():
+    noise = torch.randn(2, 5, 7)
+    assert torch.equal(sampling.sample(Still(), torch.eye(2), 5, x0=noise, steps=2).x, noise)
 
 
 class Ones(torch.nn.Module):

@@ -248,6 +248,35 @@ def test_a_diverging_run_stops_naming_step_and_place():
         training.train(Exploding(), discs, CONFIG)
 
 
+def test_data_of_any_type_is_cast_to_the_networks():
+    def as_type(dtype, *parts):
+        def draw(generator):
+            drawn = [(4 * v).round() / 4 for v in discs(generator)]
+            return [(v * 4 if not dtype.is_floating_point else v).to(dtype) if v is not None else v for v in drawn]
+
+        return draw
+
+    config = replace(CONFIG, steps=3, coupling=couplings.independent)
+    single, double = (training.train(networks.build(SMALL), as_type(d), config) for d in (torch.float32, torch.float64))
+    assert torch.allclose(single.losses, double.losses, rtol=0.5) and torch.isfinite(double.losses).all()
+    assert torch.isfinite(training.train(networks.build(SMALL), as_type(torch.int64), CONFIG).losses).all()
+    whole = training.train(networks.build(SMALL).double(), discs, config)
+    assert next(whole.network.parameters()).dtype == torch.float64
+    assert torch.allclose(whole.losses, training.train(networks.build(SMALL), discs, config).losses, rtol=1e-4)
+    alone = training.train(networks.build(SMALL), lambda generator: discs(generator)[0], config)
+    assert torch.equal(alone.losses, training.train(networks.build(SMALL), lambda g: (discs(g)[0],), config).losses)
+
+
+def test_muon_wants_to_be_told_the_hidden_matrices():
+    class Own(torch.nn.Linear):
+        def forward(self, x, t, condition=None, keep=None):
+            return super().forward(x)
+
+    with pytest.raises(ValueError, match=r"hidden_learning_rate is 0.01, but must be None for Own, which has no hid"):
+        training.train(Own(2, 2), discs, replace(CONFIG, hidden_learning_rate=0.01))
+    assert torch.isfinite(training.train(Own(2, 2), discs, replace(CONFIG, steps=2)).losses).all()
+
+
 def test_bad_settings_say_what_is_allowed():
     for field, value in {"steps": 0, "learning_rate": 0.0, "ema": 1.0, "condition_dropout": -0.1, "clip": 0}.items():
         with pytest.raises(ValueError, match=f"{field} is"):
