@@ -1,4 +1,4 @@
-"""Exact assignment for transport: SciPy's search, started near its end.
+"""Exact assignment for transport: costs that keep their digits, and SciPy's search, started near its end.
 
 A number taken from a row or a column of the costs changes no optimal assignment. Taking the potentials of a few rounds
 of entropic transport (Cuturi, arXiv 1306.0895) leaves costs near zero where the plan is, and the search, which
@@ -16,6 +16,26 @@ _PARALLEL_FROM = 32  # fewer problems than this are quicker on one thread
 _LARGE = 200  # smaller problems are quicker without the potentials
 _REGULARIZATIONS = (0.1, 0.017, 0.003)  # in units of the mean cost
 _ROUNDS = 20  # of each
+_FEW = 16  # coordinates, up to which the sum of squared differences costs no more than an inner product
+
+
+def in_unit_box(x: Tensor, y: Tensor, axes: int | tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """x and y [..., D], moved and scaled into the unit box along `axes`, and the size of the box, 1 along them.
+
+    Far from the origin, or at very small and large scales, squares and projections lose their digits.
+    """
+    a, b = x.detach(), y.detach()
+    low = torch.minimum(a.amin(axes, keepdim=True), b.amin(axes, keepdim=True))
+    high = torch.maximum(a.amax(axes, keepdim=True), b.amax(axes, keepdim=True))
+    size = (high - low).amax(-1, keepdim=True).clamp(min=torch.finfo(low.dtype).tiny)
+    return (x - low) / size, (y - low) / size, size
+
+
+def squared_distances(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Between vectors x [..., M, D] and y [..., N, D]: [..., M, N] in units of the box they fill, and those units."""
+    x, y, size = in_unit_box(x.detach().cpu().double(), y.detach().cpu().double(), -2)
+    products = "donot_use" if x.shape[-1] <= _FEW else "use"
+    return torch.cdist(x, y, compute_mode=f"{products}_mm_for_euclid_dist").square_(), size.square()
 
 
 def assign(costs: Tensor) -> Tensor:
@@ -40,19 +60,18 @@ def _reduced(cost: Tensor) -> Tensor:
     unit = float(cost.mean())
     if not unit > 0:
         return cost
-    left = cost.float().clone()
+    left = (cost / unit).float()
     rows, columns = cost.new_zeros(len(cost), 1, dtype=torch.float64), cost.new_zeros(len(cost), dtype=torch.float64)
     for regularization in _REGULARIZATIONS:
         for potential, axis in ((rows, 1), (columns, 0)):  # so that no row or column of the kernel is all 0
             least = left.amin(axis, keepdim=True)
             left -= least
             potential += least.squeeze(0) if axis == 0 else least
-        eps = unit * regularization
-        kernel = torch.mul(left, -1 / eps).exp_().clamp_(min=1e-30)
+        kernel = torch.mul(left, -1 / regularization).exp_().clamp_(min=1e-30)
         v = left.new_ones(len(left))
         for _ in range(_ROUNDS):
             v = ((kernel @ v).reciprocal_() @ kernel).reciprocal_()
-        gain = v.log_() * eps
+        gain = v.log_() * regularization
         left -= gain
         columns += gain
-    return cost.double() - rows - columns
+    return cost.double() / unit - rows - columns

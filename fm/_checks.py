@@ -39,5 +39,5 @@ def require_same_shape(**tensors: Tensor) -> None:
 
 def require_unit_interval(argument: str, t: Tensor) -> None:
     if t.numel():
-        low, high = (float(end) for end in t.aminmax())
-        require(low >= 0 and high <= 1, argument, [round(low, 6), round(high, 6)], "in [0, 1]")
+        low, high = (float(end) for end in t.detach().aminmax())
+        require(low >= 0 and high <= 1, argument, [low, high], "in [0, 1]")

@@ -38,8 +38,9 @@ class Conditioned(nn.Module):
             conditions.ndim == 2 and conditions.shape[1] == self.condition_dim,
             "the shape of conditions", tuple(conditions.shape), f"[M, {self.condition_dim}]",
         )  # fmt: skip
-        self.condition_mean.copy_(conditions.double().mean(0))
-        spread = conditions.double().std(0, correction=0)
+        conditions = conditions.cpu().double()
+        self.condition_mean.copy_(conditions.mean(0))
+        spread = conditions.std(0, correction=0)
         self.condition_std.copy_(torch.where(spread > 0, spread, 1.0))
 
     def hidden_weights(self) -> list[Tensor]:
@@ -163,8 +164,9 @@ class Film(Conditioned):
         embedded = unconditional if condition is None else self.embed_condition(self.standardized(condition))
         if condition is not None and keep is not None:
             embedded = torch.where(keep.unsqueeze(1), embedded, unconditional)
-        time = t.unsqueeze(1).to(embedded.dtype)
-        embedded = embedded + self.embed_time(with_fourier_features(time, time * self.time_frequencies))
+        time = t.unsqueeze(1)  # in its own precision until its features are there: half of it tells few times apart
+        features = with_fourier_features(time, time * self.time_frequencies).to(embedded.dtype)
+        embedded = embedded + self.embed_time(features)
         embedded = embedded + self.deepen(embedded)
         hidden = F.silu(self.embed(F.silu(F.layer_norm(embedded, embedded.shape[-1:]))))
         first, second, *rest = self.modulation(hidden).unsqueeze(1).chunk(3 * len(self.blocks) + 2, dim=-1)

@@ -1,11 +1,17 @@
 """What a training run must remember to go on exactly where it was, in one file without pickled code."""
 
+import hashlib
+import inspect
 import io
 import os
+import re
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -14,9 +20,9 @@ from torch import Tensor, nn
 
 @dataclass
 class Run:
-    """The state of a run: it is saved and restored in place."""
+    """The state of a run: it is saved and restored in place. Its settings are as `describe` had them at the start."""
 
-    config: Any
+    settings: dict[str, str]
     network: nn.Module
     ema: nn.Module
     optimizers: list[Any]
@@ -30,7 +36,7 @@ class Run:
         if not accelerator.is_main_process:
             return
         state = {
-            "run": describe(self.config),
+            "run": self.settings,
             "step": step,
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
@@ -44,9 +50,9 @@ class Run:
     def restore(self, file: Path, accelerator: Accelerator) -> int:
         """Take everything from the file; the number of steps done."""
         state = read(file)
-        if state["run"] != describe(self.config):
+        if state["run"] != self.settings:
             raise ValueError(
-                f"{file} belongs to a run with other settings ({_difference(state['run'], describe(self.config))}); "
+                f"{file} belongs to a run with other settings ({_difference(state['run'], self.settings)}); "
                 "delete it to start afresh, or restore the settings to go on"
             )
         if len(state["generators"]) != accelerator.num_processes:
@@ -73,13 +79,47 @@ def describe(config: Any) -> dict[str, str]:
     return {name: _name(value) for name, value in said.items()}
 
 
-def _name(value: Any) -> str:
-    if hasattr(value, "name") and hasattr(value, "sigma"):
-        return f"{value.name}(sigma={value.sigma})"
-    if hasattr(value, "func"):
-        settled = [_name(v) for v in value.args] + [f"{k}={_name(v)}" for k, v in value.keywords.items()]
-        return f"{_name(value.func)}({', '.join(settled)})"
-    return getattr(value, "__name__", None) or repr(value)
+def _name(value: Any, above: tuple[int, ...] = ()) -> str:
+    """What a setting is: the same in another process, and another for all that could make another result."""
+
+    def settled(values: dict[str, Any]) -> str:
+        return ", ".join(f"{k}={name(v)}" for k, v in values.items() if v is not None)
+
+    if id(value) in above:
+        return "itself"
+    name = partial(_name, above=(*above, id(value)))
+    if isinstance(value, Tensor | np.ndarray):
+        data = torch.as_tensor(value).detach().cpu().flatten()
+        return f"{data.dtype}{list(value.shape)} {_digest(data.view(torch.uint8).numpy().tobytes())}"
+    if isinstance(value, dict):
+        return f"{{{settled(value)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(name, value))}]"
+    if isinstance(value, partial):
+        return f"{name(value.func)}({', '.join([*map(name, value.args), settled(value.keywords)])})"
+    if isinstance(value, MethodType):
+        return f"{name(value.__self__)}.{value.__name__}"
+    if isinstance(value, FunctionType):
+        full, seen = f"{value.__module__}.{value.__qualname__}", inspect.getclosurevars(value)
+        if full.startswith("fm."):
+            return f"{full}({settled(dict(seen.nonlocals))})" if seen.nonlocals else full
+        numbers = {k: v for k, v in seen.globals.items() if isinstance(v, int | float | str | Tensor)}
+        defaults = {"defaults": value.__defaults__, "keywords": value.__kwdefaults__}
+        return f"{full} {_digest(_code(value.__code__))}({settled({**seen.nonlocals, **numbers, **defaults})})"
+    if hasattr(value, "__dict__") and not isinstance(value, type | ModuleType):
+        return f"{type(value).__qualname__}({settled(vars(value))})"
+    return getattr(value, "__qualname__", None) or re.sub(" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _code(code: CodeType) -> bytes:
+    """What a function does, wherever it stands."""
+    constants = [_code(c) if isinstance(c, CodeType) else str(sorted(map(repr, c))).encode()
+                 if isinstance(c, frozenset) else repr(c).encode() for c in code.co_consts]  # fmt: skip
+    return b"\0".join([code.co_code, repr(code.co_names).encode(), *constants])
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
 
 
 def _difference(old: dict[str, str], new: dict[str, str]) -> str:

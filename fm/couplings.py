@@ -1,9 +1,9 @@
 """Who is paired with whom: a coupling reorders the source so that x0[…, i, :] goes with x1[…, i, :].
 
-The last two axes are a set of N vectors; axes before them are separate problems. A batch of clouds [B, N, D] is thus
-paired point by point inside each cloud, which is optimal transport *inside each condition*: pairing across clouds would
-mix their conditions, and what is learned then is the wrong joint distribution for good. Where the samples are whole
-vectors with a condition each, `across_batch` pairs them along the batch.
+The last two axes are a set of N vectors; an axis before them counts separate problems. A batch of clouds [B, N, D] is
+thus paired point by point inside each cloud, which is optimal transport *inside each condition*: pairing across clouds
+would mix their conditions, and what is learned then is the wrong joint distribution for good. Where the samples are
+whole vectors with a condition each, or pictures, `across_batch` pairs them along the batch.
 
 A coupling is a function (x0, x1, *, condition, generator) → x0; settle its other arguments with `functools.partial`.
 """
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fm._assignment import assign
+from fm._assignment import assign, squared_distances
 from fm._checks import require, require_finite, require_same_shape
+from fm._random import device_of
 
 
 class Coupling(Protocol):
@@ -71,8 +72,9 @@ def condition_weighted_ot(
     """
     require(weight >= 0, "weight", weight, "0 or more")
     condition = _per_vector(condition, x1)
-    tail = condition.to(x1) * weight**0.5
-    return _take(x0, assignment(torch.cat([x0, tail], dim=-1), torch.cat([x1, tail], dim=-1), block=block))
+    tail = condition.detach().cpu().double() * weight**0.5
+    marked = (torch.cat([x.detach().cpu(), tail], dim=-1) for x in (x0, x1))
+    return _take(x0, assignment(*marked, block=block))
 
 
 def inside_condition(
@@ -84,7 +86,7 @@ def inside_condition(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """`coupling` among the vectors of equal condition (labels [..., N], or equal rows [..., N, C]) only."""
-    require_same_shape(x0=x0, x1=x1)
+    _require_sets(x0, x1)
     condition = _per_vector(condition, x1)
     rows = condition.reshape(-1, *condition.shape[x1.ndim - 2 :])
     sources, targets = (v.reshape(-1, *v.shape[-2:]) for v in (x0, x1))
@@ -111,7 +113,7 @@ def sinkhorn_ot(
     A Schrödinger bridge of noise σ wants `regularization` 2σ² (Tong et al., arXiv 2302.00482, section 3.2).
     """
     plan = sinkhorn_plan(x0, x1, regularization=regularization).transpose(-1, -2)
-    rows = plan.reshape(-1, plan.shape[-1]).float()
+    rows = plan.reshape(-1, plan.shape[-1]).float().to(device=device_of(generator))
     drawn = torch.multinomial(rows, 1, generator=generator).reshape(plan.shape[:-1])
     return _take(x0, drawn)
 
@@ -127,12 +129,14 @@ def mixed(
 ) -> Tensor:
     """A convex mix: `coupling` among a random `share` of the pairs, the others independent."""
     require(0 <= share <= 1, "share", share, "in [0, 1]")
-    require_same_shape(x0=x0, x1=x1)
+    _require_sets(x0, x1)
     n = x0.shape[-2]
-    chosen = torch.randperm(n, generator=generator)[: round(share * n)].to(x0.device)
+    chosen = torch.randperm(n, generator=generator, device=device_of(generator))[: round(share * n)].to(x0.device)
     if len(chosen) < 2:
         return x0
-    among = condition[..., chosen, :] if condition is not None and condition.ndim == x1.ndim else None
+    among = condition
+    if condition is not None and condition.shape[: x1.ndim - 1] == x1.shape[:-1]:  # labels, or rows, of each vector
+        among = condition.index_select(x1.ndim - 2, chosen.to(condition.device))
     paired = coupling(x0[..., chosen, :], x1[..., chosen, :], condition=among, generator=generator)
     return x0.index_copy(-2, chosen, paired)
 
@@ -153,10 +157,7 @@ def across_batch(
 
 def assignment(x0: Tensor, x1: Tensor, *, block: int | None = None) -> Tensor:
     """The optimal plan as indices [..., N]: x1[…, i, :] gets x0[…, assignment[…, i], :]. See `exact_ot`."""
-    require_same_shape(x0=x0, x1=x1)
-    require(x0.ndim >= 2, "the shape of x0", tuple(x0.shape), "[..., N, D]")
-    require_finite("x0", x0)
-    require_finite("x1", x1)
+    _require_sets(x0, x1)
     n = x0.shape[-2]
     require(n >= 2, "the number of vectors of x0", n, "2 or more: transport of a single one pairs nothing")
     require(block is None or block >= 2, "block", block, "2 or more, or None")
@@ -174,9 +175,9 @@ def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
     import ot  # here, because the import is slow and most calls do without
 
     require(regularization > 0, "regularization", regularization, "positive")
-    require_finite("x0", x0)
-    require_finite("x1", x1)
-    costs = _costs(x0.double(), x1.double())
+    _require_sets(x0, x1, alike=False)
+    distances, size = squared_distances(x0, x1)
+    costs = distances * size
     plans = [
         ot.sinkhorn([], [], cost, regularization, method="sinkhorn_log", numItermax=20_000, stopThr=1e-10, warn=True)
         for cost in costs.reshape(-1, *costs.shape[-2:]).numpy()
@@ -186,11 +187,18 @@ def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
 
 def _solve(x0: Tensor, x1: Tensor) -> Tensor:
     """[..., m, D] twice → [..., m], the row of x0 that each row of x1 gets."""
-    return assign(_costs(x1.float(), x0.float()))
+    return assign(squared_distances(x1, x0)[0])
 
 
-def _costs(x: Tensor, y: Tensor) -> Tensor:
-    return torch.cdist(x.detach(), y.detach()).square_().cpu()
+def _require_sets(x0: Tensor, x1: Tensor, *, alike: bool = True) -> None:
+    """Sets of vectors, which pictures are not: what would be paired in each channel are their rows of pixels."""
+    if alike:
+        require_same_shape(x0=x0, x1=x1)
+    for name, x in (("x0", x0), ("x1", x1)):
+        shape = tuple(x.shape)
+        allowed = "[N, D] or [B, N, D], none of them 0; `across_batch` pairs samples of any shape along the batch"
+        require(x.ndim in (2, 3) and x.numel() > 0, f"the shape of {name}", shape, allowed)
+        require_finite(name, x)
 
 
 def _take(x0: Tensor, order: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fm import solvers, times
 from fm._checks import require, require_finite, require_one_of
+from fm._random import device_of
 
 TRACES = ("exact", "hutchinson")
 
@@ -25,19 +26,22 @@ def divergence(velocity: solvers.Velocity, x: Tensor, t: Tensor, probe: Tensor |
     """v(x, t) and its divergence [...] over the last axis of x [B, …, D].
 
     Exact, by one backward pass for each of the D coordinates; or with a `probe` of x's shape, of mean 0 and covariance
-    I, Hutchinson's estimate probeᵀ (∂v/∂x) probe by a single one (Grathwohl et al., arXiv 1810.01367).
+    I, Hutchinson's estimate probeᵀ (∂v/∂x) probe by a single one (Grathwohl et al., arXiv 1810.01367). Both keep a
+    graph where x has one.
     """
-    with torch.enable_grad():
-        x = x.detach().requires_grad_(True)
-        v = velocity(x, t)
+    kept = torch.is_grad_enabled() and x.requires_grad
+    with torch.inference_mode(False), torch.enable_grad():
+        if not kept:  # cloned, as no graph takes a tensor of inference mode
+            x, t = x.detach().clone().requires_grad_(True), t.clone()
+        v = velocity(x, t) + 0 * x  # a velocity constant in x has no graph of its own
         if probe is not None:
-            (pulled,) = torch.autograd.grad(v, x, probe)
-            return v.detach(), (pulled * probe).sum(-1)
+            (pulled,) = torch.autograd.grad(v, x, probe, create_graph=kept)
+            return v if kept else v.detach(), (pulled * probe).sum(-1)
         total = torch.zeros_like(x[..., 0])
         for i in range(x.shape[-1]):
-            (row,) = torch.autograd.grad(v[..., i].sum(), x, retain_graph=True)
+            (row,) = torch.autograd.grad(v[..., i].sum(), x, retain_graph=True, create_graph=kept)
             total = total + row[..., i]
-    return v.detach(), total
+    return v if kept else v.detach(), total
 
 
 def log_likelihood(
@@ -53,6 +57,9 @@ def log_likelihood(
 ) -> Tensor:
     """log p(x) in nats of data x [B, …, D], a number for each vector: [B, …].
 
+    Where x requires gradients the result has them for all that it depends on, and keeps the graph of every evaluation;
+    where it does not, the result has none for the velocity's weights either.
+
     Args:
         steps, method: of the solver, which goes back from t = 1 to 0.
         trace: "exact", or "hutchinson" for large D, whose noise is that of `probes` random signs a vector.
@@ -65,7 +72,7 @@ def log_likelihood(
         return _solve(velocity, x, None, steps, method, log_source)
     estimates = []
     for _ in range(probes):
-        signs = torch.randint(2, x.shape, generator=generator).to(x) * 2 - 1
+        signs = torch.randint(2, x.shape, generator=generator, device=device_of(generator)).to(x) * 2 - 1
         estimates.append(_solve(velocity, x, signs, steps, method, log_source))
     return torch.stack(estimates).mean(0)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fm import couplings
-from fm._assignment import assign
+from fm._assignment import assign, in_unit_box
 from fm._checks import require, require_clouds
 
 _ROWS = 1024  # of a table of distances that is not kept whole
@@ -19,15 +19,21 @@ def chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
     The mean squared distance from each point to the nearest of the other cloud, both ways, summed, and the root of
     that. squared: without the root, as PointFlow defines it (Yang et al., arXiv 1906.12320, eq. 12, per point).
     """
-    _pairs(x, y)
+    x, y = _pairs(x, y)
     near = [_nearest(a, b) for a, b in zip(x, y, strict=True)]
     total = torch.stack(near)
-    return total if squared else total.sqrt()
+    return total if squared else _root(total)
 
 
 def _nearest(x: Tensor, y: Tensor) -> Tensor:
     distances = _distances(x, y)
     return distances.min(1).values.square().mean() + distances.min(0).values.square().mean()
+
+
+def _root(squares: Tensor) -> Tensor:
+    """The square root, without a gradient where it is 0: its slope is infinite there."""
+    positive = squares > 0
+    return torch.where(positive, squares, 1.0).sqrt() * positive
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
@@ -41,29 +47,37 @@ def sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64) -> Tensor:
     The root of the mean, over directions, of the squared W2 between the projections on them (Bonneel et al. 2015). In
     the plane the directions are evenly spread over the half circle; above, they are fixed random ones.
     """
-    _pairs(x, y)
-    px, py = (_projected_quantiles(c, max(x.shape[1], y.shape[1]), directions) for c in (x, y))
-    return (px - py).square().mean(dim=(1, 2)).sqrt()
+    x, y, size = in_unit_box(*_pairs(x, y), 1)
+    px, py = (_projected(c, directions) for c in (x, y))
+    n, m = px.shape[-1], py.shape[-1]
+    if n != m:  # the share of mass that goes between each pair of neighbours in rank
+        ends = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).unique().to(x.device)
+        share = ends.diff(prepend=ends.new_zeros(1)) / (n * m)
+        squares = (px[..., (ends - 1) // m] - py[..., (ends - 1) // n]).square().mean(1) @ share.to(px)
+    else:
+        squares = (px - py).square().mean(dim=(1, 2))
+    return _root(squares) * size.flatten()
 
 
 def pairwise_sliced_w2(x: Tensor, y: Tensor, *, directions: int = 64, quantiles: int = 256) -> Tensor:
     """Sliced W2 between every cloud of x [A, N, D] and every cloud of y [B, M, D]: [A, B].
 
-    A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one matrix product.
+    A cloud is represented by `quantiles` quantiles of its projections, so that all pairs cost one table of distances.
+    They are those of its distribution, and so the same for the same points repeated.
     """
-    _same_space(x, y)
-    px, py = (_projected_quantiles(c, quantiles, directions).flatten(1) for c in (x, y))
-    return torch.cdist(px, py) / math.sqrt(px.shape[1])
+    x, y, size = in_unit_box(*_same_space(x, y), (0, 1))
+    px, py = (_quantiles(_projected(c, directions), quantiles).flatten(1) for c in (x, y))
+    return _distances(px, py) * (size.flatten() / math.sqrt(px.shape[1]))
 
 
 def pairwise_chamfer(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
     """Chamfer distance between every cloud of x [A, N, D] and every cloud of y [B, M, D]: [A, B]."""
-    _same_space(x, y)
+    x, y = _same_space(x, y)
     return torch.stack([chamfer(a.expand(len(y), -1, -1), y, squared=squared) for a in x])
 
 
-def _projected_quantiles(x: Tensor, quantiles: int, directions: int) -> Tensor:
-    """Sorted projections [B, directions, quantiles] of clouds [B, N, D]."""
+def _projected(x: Tensor, directions: int) -> Tensor:
+    """Sorted projections [B, directions, N] of clouds [B, N, D]."""
     require(directions >= 1, "directions", directions, "1 or more")
     dim = x.shape[-1]
     if dim == 2:
@@ -72,10 +86,16 @@ def _projected_quantiles(x: Tensor, quantiles: int, directions: int) -> Tensor:
     else:
         generator = torch.Generator().manual_seed(0)
         axes = torch.nn.functional.normalize(torch.randn(dim, directions, generator=generator), dim=0)
-    ordered = (x @ axes.to(x)).transpose(1, 2).sort(dim=-1).values
-    if quantiles == ordered.shape[-1]:
-        return ordered
-    return torch.nn.functional.interpolate(ordered, size=quantiles, mode="linear", align_corners=False)
+    return (x @ axes.to(x)).transpose(1, 2).sort(dim=-1).values
+
+
+def _quantiles(ordered: Tensor, count: int) -> Tensor:
+    """`count` quantiles [..., count] of sorted numbers [..., N], at levels 1/2, 3/2, … of `count`.
+
+    At a level between two of the numbers it is their mean (Hyndman and Fan 1996, definition 2).
+    """
+    rank = (2 * torch.arange(count, device=ordered.device) + 1) * ordered.shape[-1]
+    return (ordered[..., (rank - 1) // (2 * count)] + ordered[..., rank // (2 * count)]) / 2
 
 
 def emd(x: Tensor, y: Tensor) -> Tensor:
@@ -83,7 +103,7 @@ def emd(x: Tensor, y: Tensor) -> Tensor:
 
     The mean Euclidean distance under the optimal bijection, solved exactly (PointFlow, arXiv 1906.12320, eq. 13).
     """
-    _pairs(x, y)
+    x, y = _pairs(x, y)
     require(x.shape[1] == y.shape[1], "the number of points of x and y", [x.shape[1], y.shape[1]], "equal")
     costs = _distances(x, y)
     return costs.gather(2, assign(costs).to(costs.device).unsqueeze(2)).mean((1, 2))
@@ -97,7 +117,7 @@ def sinkhorn_emd(x: Tensor, y: Tensor, *, regularization: float = 0.01, rounds: 
     last step makes the dual feasible, so the result never exceeds the exact distance; once converged it lacks at most
     regularization · log M. Distances are computed for `_ROWS` points at a time and never kept: memory grows with N + M.
     """
-    _pairs(x, y)
+    x, y = _pairs(x, y)
     require(regularization > 0, "regularization", regularization, "positive")
     require(rounds >= 1, "rounds", rounds, "1 or more")
     return torch.stack([_dual(a, b, regularization, rounds) for a, b in zip(x, y, strict=True)])
@@ -122,7 +142,7 @@ def _soft_transform(x: Tensor, y: Tensor, g: Tensor, eps: float) -> Tensor:
 
 def pairwise_emd(x: Tensor, y: Tensor) -> Tensor:
     """Earth mover's distance between every cloud of x [A, N, D] and every cloud of y [B, N, D]: [A, B]."""
-    _same_space(x, y)
+    x, y = _same_space(x, y)
     return torch.stack([emd(a.expand(len(y), -1, -1), y) for a in x])
 
 
@@ -130,8 +150,9 @@ def w2(x: Tensor, y: Tensor) -> float:
     """Exact 2-Wasserstein distance of two sets of points [N, D]: the root of the mean squared assigned distance."""
     shapes = [tuple(x.shape), tuple(y.shape)]
     require(x.ndim == 2 and x.shape == y.shape, "the shapes of x and y", shapes, "[N, D] both")
-    paired = couplings.exact_ot(x, y, block=None)
-    return float((paired - y).square().sum(-1).mean().sqrt())
+    x, y = _alike(x, y)
+    paired, y, size = in_unit_box(couplings.exact_ot(x, y, block=None), y, 0)
+    return float((paired - y).square().sum(-1).mean().sqrt() * size)
 
 
 def retrieval(distances: Tensor) -> float:
@@ -141,15 +162,23 @@ def retrieval(distances: Tensor) -> float:
         "the shape of distances", tuple(distances.shape), "[A, A]",
     )  # fmt: skip
     own = torch.arange(len(distances), device=distances.device)
-    return float((distances.argmin(dim=1) == own).double().mean())
+    return int((distances.argmin(dim=1) == own).sum()) / len(distances)
 
 
-def _pairs(x: Tensor, y: Tensor) -> None:
-    _same_space(x, y)
+def _pairs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    x, y = _same_space(x, y)
     require(len(x) == len(y), "the number of clouds of x and y", [len(x), len(y)], "equal")
+    return x, y
 
 
-def _same_space(x: Tensor, y: Tensor) -> None:
+def _same_space(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     require_clouds("x", x)
     require_clouds("y", y)
     require(x.shape[2] == y.shape[2], "the dimension of x and y", [x.shape[2], y.shape[2]], "equal")
+    return _alike(x, y)
+
+
+def _alike(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the more precise of their types, and in single precision at least."""
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    return x.to(dtype), y.to(dtype)

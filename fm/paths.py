@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fm._checks import require, require_same_shape, require_unit_interval
+from fm._random import device_of
 
 
 class Coefficients(NamedTuple):
@@ -63,7 +64,8 @@ class Path:
         wide = (-1, *[1] * (x1.ndim - 1))
         a, b, s, da, db, ds = (c.reshape(wide) if isinstance(c, Tensor) else c for c in self.coefficients(t))
         if self.sigma > 0 and noise is None:
-            noise = torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device=x1.device)
+            device = device_of(generator) or x1.device
+            noise = torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device=device).to(x1.device)
         return Point(_sum((b, x1), (a, x0), (s, noise)), _sum((db, x1), (da, x0), (ds, noise)))
 
 
@@ -116,8 +118,10 @@ def bridge(sigma: float = 1.0) -> Path:
     require(sigma > 0, "sigma", sigma, "positive; linear(0) is the bridge without noise")
 
     def coefficients(t: Tensor) -> Coefficients:
-        s = sigma * (t * (1 - t)).sqrt()
-        ds = torch.where(s > 0, sigma**2 * (1 - 2 * t) / (2 * s.clamp(min=torch.finfo(t.dtype).tiny)), 0.0)
+        variance = t * (1 - t)
+        inside = variance > 0  # at the ends the root's slope is infinite, and no gradient is better than NaN
+        root = sigma * torch.where(inside, variance, 1.0).sqrt()
+        s, ds = torch.where(inside, root, 0.0), torch.where(inside, sigma**2 * (1 - 2 * t) / (2 * root), 0.0)
         return Coefficients(1 - t, t, s, -1, 1, ds)
 
     return Path("bridge", coefficients, sigma)
@@ -132,7 +136,8 @@ def variance_preserving() -> Path:
 
     def coefficients(t: Tensor) -> Coefficients:
         angle = math.pi / 2 * t
-        a, b = torch.where(t == 1, 0.0, angle.cos()), angle.sin()
+        a, b = angle.cos(), angle.sin()
+        a = a - torch.where(t == 1, a.detach(), 0.0)
         return Coefficients(a, b, 0, -math.pi / 2 * b, math.pi / 2 * a, 0)
 
     return Path("variance-preserving", coefficients)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fm import solvers, times
 from fm._checks import require, require_clouds, require_one_of
+from fm._random import device_of
 
 
 def sample(
@@ -38,10 +39,11 @@ def sample(
         condition: [B, C], one row for each cloud, or None for one unconditional cloud.
         num_points: N, points of each cloud.
         steps: of the solver; `method` says how many evaluations each takes (Euler 1, midpoint and Heun 2, RK4 4).
-            Method "dopri5" chooses its own steps, to a tolerance of 1e-5, and keeps no trajectory.
+            Method "dopri5" chooses its own steps, to a tolerance of 1e-5, and has no trajectory, shift or on_step.
         guidance: weight of classifier-free guidance; 1 is none. guidance_kind, guidance_interval: see `guided`.
         shift: factor of `fm.times.shift` on the time grid; 1 is equal steps.
-        generator: decides the noise. x0: [B, N, D], the noise itself, in its place.
+        generator: decides the noise. x0: [B, N, D], the noise itself, in its place; it also
+            says D for a network that has no `dim`.
         trajectory: keep the points at every step, too. differentiable: keep the graph for gradients.
 
     Returns:
@@ -49,27 +51,30 @@ def sample(
     """
     require(steps >= 1, "steps", steps, "1 or more")
     require(num_points >= 1, "num_points", num_points, "1 or more")
-    weight = next(network.parameters())
+    weight = next(network.parameters(), torch.empty(0) if x0 is None else x0)
     if condition is not None:
         require(condition.ndim == 2, "the shape of condition", tuple(condition.shape), "[B, C], a row for each cloud")
         condition = condition.to(weight)
-    shape = (1 if condition is None else condition.shape[0], num_points, cast("int", network.dim))
+    dim = getattr(network, "dim", None if x0 is None else x0.shape[-1])
+    require(dim is not None, "x0", x0, "given for a network that has no `dim`")
+    shape = (1 if condition is None else condition.shape[0], num_points, cast("int", dim))
     if x0 is None:
-        x0 = torch.randn(shape, generator=generator, device=None if generator is None else generator.device)
+        x0 = torch.randn(shape, generator=generator, device=device_of(generator))
     require_clouds("x0", x0)
     require(tuple(x0.shape) == shape, "the shape of x0", tuple(x0.shape), f"{list(shape)}")
     velocity = guided(network, condition, guidance, kind=guidance_kind, interval=guidance_interval)
+    x0 = x0.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
     training = network.training
     network.eval()
     try:
         with torch.set_grad_enabled(differentiable):
             if method == "dopri5":
                 require(not trajectory, "trajectory", trajectory, "False with dopri5, whose samples step apart")
-                return solvers.dopri5(velocity, x0.to(weight))
+                require(on_step is None, "on_step", on_step, "None with dopri5, whose samples step apart")
+                require(shift == 1, "shift", shift, "1 with dopri5, which chooses its own steps")
+                return solvers.dopri5(velocity, x0)
             grid = times.grid(steps, factor=shift)
-            return solvers.integrate(
-                velocity, x0.to(weight), grid, method=method, trajectory=trajectory, on_step=on_step
-            )
+            return solvers.integrate(velocity, x0, grid, method=method, trajectory=trajectory, on_step=on_step)
     finally:
         network.train(training)
 
@@ -84,6 +89,8 @@ def guided(
 ) -> solvers.Velocity:
     """The velocity x [B, N, D], t [B] → [B, N, D] of the network under a condition [B, C].
 
+    A network in half precision gets x in its own, and t as it is; x and t of a solver stay as precise as they are.
+
     Args:
         guidance: the weight w. 1 is no guidance, 0 is unconditional.
         kind: a key of `GUIDANCES`.
@@ -91,22 +98,40 @@ def guided(
             Guidance in a Limited Interval", arXiv 2404.07724).
     """
     require_one_of("kind", kind, GUIDANCES)
+    velocity_of = _in_its_precision(network)
     require(0 <= interval[0] <= interval[1] <= 1, "interval", interval, "two rising times in [0, 1]")
-    if condition is None or guidance == 0:
-        require(guidance in (0, 1), "guidance", guidance, "1 or 0 when there is no condition")
-        return lambda x, t: network(x, t, None)
+    require(condition is not None or guidance in (0, 1), "guidance", guidance, "1 or 0 when there is no condition")
+    everywhere = tuple(interval) == (0, 1)
+    if condition is None or (guidance == 0 and kind == "plain" and everywhere):
+        return lambda x, t: velocity_of(x, t, None)
+    with torch.inference_mode(False):  # a likelihood differentiates the velocity in any mode
+        condition = condition.clone() if condition.is_inference() else condition
+        keep = torch.arange(2, device=condition.device).repeat_interleave(condition.shape[0]) == 0
+        doubled = condition.repeat(2, *[1] * (condition.ndim - 1))
     if guidance == 1:
-        return lambda x, t: network(x, t, condition)
-    keep = torch.arange(2, device=condition.device).repeat_interleave(condition.shape[0]) == 0
-    doubled = condition.repeat(2, *[1] * (condition.ndim - 1))
+        return lambda x, t: velocity_of(x, t, condition)
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         inside = (t >= interval[0]) & (t <= interval[1])
-        if not bool(inside.any()):
-            return network(x, t, condition)
-        conditional, unconditional = network(x.repeat(2, *[1] * (x.ndim - 1)), t.repeat(2), doubled, keep).chunk(2)
+        if not everywhere and not bool(inside.any()):
+            return velocity_of(x, t, condition)
+        conditional, unconditional = velocity_of(x.repeat(2, *[1] * (x.ndim - 1)), t.repeat(2), doubled, keep).chunk(2)
         v = GUIDANCES[kind](conditional, unconditional, guidance)
+        if everywhere:
+            return v
         return torch.where(inside.reshape(-1, *[1] * (x.ndim - 1)), v, conditional)
+
+    return velocity
+
+
+def _in_its_precision(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    weight = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    if weight is None or weight.dtype not in (torch.bfloat16, torch.float16):
+        return network
+
+    def velocity(x: Tensor, t: Tensor, *others: Tensor | None) -> Tensor:
+        with torch.autocast(x.device.type, weight.dtype):  # a network may join x and t
+            return network(x.to(weight.dtype), t, *others).to(x.dtype)
 
     return velocity
 
@@ -119,11 +144,15 @@ def plain(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
 def rescaled(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
     """Plain guidance, brought back to the standard deviation of v_c in each sample, against too strong contrast.
 
-    Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891, eq. 15-16 at φ = 1.
+    Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891, eq. 15-16 at φ = 1. A
+    sample whose numbers are all the same, or that is a single one, has no contrast and stays as it is.
     """
     v = plain(conditional, unconditional, weight)
+    if v[:1].numel() < 2:
+        return v
     spread, wanted = (u.flatten(1).std(1).reshape(-1, *[1] * (u.ndim - 1)) for u in (v, conditional))
-    return v * wanted / spread.clamp(min=1e-12)
+    level = spread <= 1e-6 * v.flatten(1).abs().amax(1).reshape_as(spread)
+    return torch.where(level, v, v * wanted / spread.clamp(min=1e-12))
 
 
 def zero_star(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:

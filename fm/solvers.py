@@ -62,14 +62,15 @@ class Solution:
     trajectory: Tensor | None = None
 
 
-def step(velocity: Velocity, x: Tensor, t: Tensor, dt: float, tableau: Tableau) -> Tensor:
-    """One Runge-Kutta step from t [B] to t + dt."""
+def step(velocity: Velocity, x: Tensor, t: Tensor, dt: float | Tensor, tableau: Tableau) -> Tensor:
+    """One Runge-Kutta step from t [B] to t + dt, a number or a tensor [] that may require gradients."""
 
     def advanced(weights: tuple[float, ...]) -> Tensor:
         moved = x
         for weight, slope in zip(weights, slopes, strict=False):
             if weight:
-                moved = torch.add(moved, slope, alpha=weight * dt)
+                scale = weight * dt
+                moved = moved + scale * slope if isinstance(scale, Tensor) else torch.add(moved, slope, alpha=scale)
         return moved
 
     slopes = [velocity(x, t)]
@@ -91,7 +92,7 @@ def integrate(
 
     Args:
         x: [B, …].
-        times: [S + 1], rising or falling.
+        times: [S + 1], rising or falling; they may require gradients.
         method: a key of `METHODS`.
         on_step: called with the index of the time reached and x there.
     """
@@ -102,7 +103,7 @@ def integrate(
     tableau = METHODS[method]
     grid = times.to(device=x.device, dtype=x.dtype)
     visited = [x]
-    for i, dt in enumerate(gaps.tolist()):
+    for i, dt in enumerate(gaps.to(grid) if gaps.requires_grad else gaps.tolist()):
         x = step(velocity, x, grid[i].expand(x.shape[0]), dt, tableau)
         if trajectory:
             visited.append(x)
@@ -149,6 +150,8 @@ def dopri5(
     Returns:
         `Solution`; `evaluations` is the largest number that one sample took; `times` are the two ends.
 
+    A try that ends in no finite number is refused like one of too large an error, and the step shrinks.
+
     Raises:
         RuntimeError: a sample needs more than `max_steps`, or its velocity blows up or is not finite.
     """
@@ -160,6 +163,7 @@ def dopri5(
     t = x.new_full((batch,), start)
     size = x.new_full((batch,), min(first_step, abs(end - start)))
     counts = torch.ones(batch, dtype=torch.long, device=x.device)
+    broken = torch.zeros(batch, dtype=torch.bool, device=x.device)
     slope = velocity(x, t)
     for _ in range(max_steps):
         left = (end - t).abs()
@@ -168,14 +172,17 @@ def dopri5(
         stuck = going & (t + direction * length == t)
         if bool(stuck.any()):
             where = float(t[stuck][0])
+            if bool(broken[stuck][0]):
+                raise RuntimeError(f"dopri5: the velocity is not finite after t = {where:.6g}")
             raise RuntimeError(f"dopri5: the step vanishes at t = {where:.6g}, where the velocity blows up")
         there, error, next_slope = _attempt(velocity, x, t, direction * length, slope)
         counts += 6 * going
         scale = atol + rtol * torch.maximum(x.abs(), there.abs())
         ratio = (error / scale).detach().flatten(1).square().mean(1).sqrt()
-        if not torch.isfinite(ratio).all():
-            where = float(t[~torch.isfinite(ratio)][0])
-            raise RuntimeError(f"dopri5: the velocity is not finite after t = {where:.6g}")
+        broken = going & ~torch.isfinite(ratio)
+        if bool(broken.any()):  # all of it again, as a graph that holds such numbers has no gradient
+            size = torch.where(broken, length * _SHRINK, size)
+            continue
         taken = going & (ratio <= 1)
         chosen = taken.reshape(wide)
         x, slope = torch.where(chosen, there, x), torch.where(chosen, next_slope, slope)
@@ -183,7 +190,7 @@ def dopri5(
         factor = (_SAFETY * ratio.clamp(min=1e-10) ** -0.2).clamp(_SHRINK, _GROW)
         size = torch.where(going, length * torch.where(taken, factor, factor.clamp(max=1.0)), size)
         if bool((t == end).all()):
-            return Solution(x, int(counts.max()), torch.tensor([start, end], dtype=torch.float64))
+            return Solution(x, max(counts.tolist(), default=0), torch.tensor([start, end], dtype=torch.float64))
     raise RuntimeError(f"dopri5: not at t = {end} after {max_steps} steps; raise rtol and atol, or max_steps")
 
 

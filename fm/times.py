@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fm._checks import require
+from fm._random import device_of
 
 Times = Callable[[int, torch.Generator | None], Tensor]
 
@@ -14,7 +15,7 @@ Times = Callable[[int, torch.Generator | None], Tensor]
 def uniform(n: int, generator: torch.Generator | None = None) -> Tensor:
     """n independent times, uniform in [0, 1)."""
     require(n >= 1, "n", n, "1 or more")
-    return torch.rand(n, generator=generator)
+    return torch.rand(n, generator=generator, device=device_of(generator))
 
 
 def stratified(n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -22,7 +23,8 @@ def stratified(n: int, generator: torch.Generator | None = None) -> Tensor:
 
     Each is uniform by itself; together they cover [0, 1] evenly, so the loss of a batch varies less.
     """
-    order = torch.randperm(n, generator=generator) if n > 1 else torch.zeros(1)
+    device = device_of(generator)
+    order = torch.randperm(n, generator=generator, device=device) if n > 1 else torch.zeros(1, device=device)
     return ((order + uniform(n, generator)) / n).clamp(max=1 - 2**-24)
 
 

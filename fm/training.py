@@ -14,7 +14,9 @@ from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState, is_initialized
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from fm import _resume, couplings, paths
@@ -33,8 +35,8 @@ class Batch(NamedTuple):
     t: Tensor | None = None
 
 
-DrawBatch = Callable[[torch.Generator], Batch | tuple[Tensor, ...]]
-"""generator → a `Batch`, or a tuple of its first members"""
+DrawBatch = Callable[[torch.Generator], Batch | tuple[Tensor, ...] | Tensor]
+"""generator → a `Batch`, a tuple of its first members, or the clouds alone"""
 Source = Callable[[Tensor, torch.Generator], Tensor]
 """data x1 and a generator → x0 of x1's shape"""
 
@@ -45,7 +47,7 @@ class NotFinite(RuntimeError):
 
 def gaussian(x1: Tensor, generator: torch.Generator) -> Tensor:
     """x0 ~ N(0, I)."""
-    return torch.randn(x1.shape, generator=generator, dtype=x1.dtype)
+    return torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device=generator.device).to(x1.device)
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A trained network (the running mean of its weights, on the CPU), the loss of each step [steps], and the step
-    that a checkpoint let the run start from."""
+    """A trained network on the CPU (the running mean of its weights, and its last buffers), the loss of each step
+    [steps], and the step that a checkpoint let the run start from."""
 
     network: nn.Module
     losses: Tensor
@@ -144,8 +146,10 @@ def train(
     """Train `network` on the batches that `draw_batch` gives.
 
     Args:
-        network: see `fm.networks`; trained in place, on the device Accelerate chooses. Under `accelerate launch` every
-            process draws its own batches and the gradients are averaged.
+        network: of `fm.networks`, or any module with their forward(x, t, condition, keep); trained in place, on the
+            device Accelerate chooses. Under `accelerate launch` every process draws its own batches and the gradients
+            are averaged.
+        draw_batch: its numbers are cast to the network's precision; integer conditions stay what they are.
         checkpoint_dir: where `checkpoint.pt` is kept. If it holds one of the same run, training goes on from there.
         on_step: called after each step in the main process.
 
@@ -153,29 +157,34 @@ def train(
         NotFinite: data, loss or gradient became NaN or infinite.
         ValueError: the checkpoint belongs to another run, or a batch has the wrong shape.
     """
-    accelerator = Accelerator(mixed_precision=_precision(config.precision))
+    accelerator = _accelerator(_precision(config.precision))
     network.train().to(accelerator.device)
     ema = copy.deepcopy(network).requires_grad_(False)
     model, *optimizers = accelerator.prepare(network, *optimizers_of(network, config))
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # else `network` would compute in this precision for good
     generator = torch.Generator().manual_seed(config.seed * 1009 + accelerator.process_index)
     losses = torch.zeros(config.steps, dtype=torch.float64)
 
-    run = _resume.Run(config, network, ema, optimizers, accelerator.scaler, generator, losses)
     file = None if checkpoint_dir is None else Path(checkpoint_dir) / "checkpoint.pt"
+    settings = {} if file is None else _resume.describe(config)
+    run = _resume.Run(settings, network, ema, optimizers, accelerator.scaler, generator, losses)
     first = run.restore(file, accelerator) if file is not None and file.is_file() else 0
 
     weights: list[Tensor] = list(network.parameters())
     averaged: list[Tensor] = list(ema.parameters())
+    dtype = torch.promote_types(weights[0].dtype, torch.float32)
     for step in range(first, config.steps):
         rate = config.learning_rate_at(step)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate / config.learning_rate
         x, t, condition, keep, velocity = draw_example(draw_batch, config, generator, step)
-        x, t, velocity = (v.to(accelerator.device) for v in (x, t, velocity))
-        condition, keep = (None if v is None else v.to(accelerator.device) for v in (condition, keep))
+        x, t, velocity = (v.to(accelerator.device, dtype) for v in (x, t, velocity))
+        keep = None if keep is None else keep.to(accelerator.device)
+        if condition is not None:  # labels stay integers
+            condition = condition.to(accelerator.device, dtype if condition.is_floating_point() else None)
         with accelerator.autocast():
             predicted = model(x, t, condition, keep)
-        loss = F.mse_loss(predicted.float(), velocity)
+        loss = F.mse_loss(predicted.to(dtype), velocity)
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(weights, config.clip)
         losses[step] = value = loss.item()
@@ -190,12 +199,14 @@ def train(
             on_step(Progress(step + 1, config.steps, value, rate))
         if file is not None and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
             run.save(file, step + 1, accelerator)
-    return TrainResult(ema.requires_grad_(True).eval().cpu(), losses, first)
+    return TrainResult(_finished(ema, network), losses, first)
 
 
 def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the hidden matrices if wanted; each group carries its `peak` learning rate."""
     rate = config.hidden_learning_rate
+    known = rate is None or hasattr(network, "hidden_weights")
+    require(known, "hidden_learning_rate", rate, f"None for {type(network).__name__}, which has no hidden_weights()")
     hidden = [] if rate is None else cast("Callable[[], list[Tensor]]", network.hidden_weights)()
     others = [weight for weight in network.parameters() if all(weight is not matrix for matrix in hidden)]
     adam = {"params": others, "peak": config.learning_rate}
@@ -211,7 +222,10 @@ def draw_example(
     draw_batch: DrawBatch, config: TrainConfig, generator: torch.Generator, step: int = 0
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]:
     """One batch ready for the network: x_t [B·k, N/k, D], t, condition, keep, u_t, with k = times_per_cloud."""
-    x1, condition, x0, t = Batch(*draw_batch(generator))
+    drawn = draw_batch(generator)
+    x1, condition, x0, t = Batch(drawn) if isinstance(drawn, Tensor) else Batch(*drawn)
+    x1 = x1 if x1.is_floating_point() else x1.to(torch.get_default_dtype())
+    x0 = None if x0 is None else x0.to(x1)
     require(x1.ndim == 3 and x1.numel() > 0, "the shape of a batch of clouds", tuple(x1.shape), "[B, N, D]")
     for name, value in (("the clouds", x1), ("the conditions", condition), ("the source", x0)):
         if value is not None and not torch.isfinite(value).all():
@@ -222,7 +236,7 @@ def draw_example(
     require(points % k == 0, "times_per_cloud", k, f"a divisor of the {points} points of a cloud")
     if x0 is None:
         x0 = config.coupling(config.source(x1, generator), x1, condition=condition, generator=generator)
-    t = config.times(clouds * k, generator).to(x1) if t is None else t.repeat_interleave(k)
+    t = config.times(clouds * k, generator).to(x1) if t is None else t.repeat_interleave(k).to(x1)
     x0, x1 = (v.reshape(clouds * k, points // k, -1) for v in (x0, x1))
     x, velocity = config.path(x0, x1, t, generator=generator)
     keep = None
@@ -233,6 +247,30 @@ def draw_example(
             kept = torch.rand(clouds, generator=generator) >= config.condition_dropout
             keep = kept.repeat_interleave(k)
     return x, t, condition, keep, velocity
+
+
+@torch.no_grad()
+def _finished(ema: nn.Module, network: nn.Module) -> nn.Module:
+    """The running mean, with what has none as the main process has it: buffers, and which weights are frozen."""
+    trained = dict(network.named_buffers())
+    for name, buffer in ema.named_buffers():
+        buffer.copy_(broadcast(trained[name]))
+    for kept, weight in zip(ema.parameters(), network.parameters(), strict=True):
+        kept.requires_grad_(weight.requires_grad)
+    return ema.eval().cpu()
+
+
+def _accelerator(precision: str) -> Accelerator:
+    """Accelerate keeps one precision for all of a process; this one has its own, and leaves others theirs."""
+    others = AcceleratorState().mixed_precision if is_initialized() else precision
+    if is_initialized():
+        AcceleratorState()._mixed_precision = precision
+    # a batch need not reach every weight: without a condition, say, or without dropping any
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
+    accelerator.state = copy.copy(accelerator.state)
+    AcceleratorState()._mixed_precision = others
+    return accelerator
 
 
 def _precision(wanted: str) -> str:

@@ -73,6 +73,29 @@ def test_bad_calls_say_what_is_allowed():
         couplings.inside_condition(x0, x1, condition=torch.zeros(4))
 
 
+PAIRING = {
+    "exact_ot": couplings.exact_ot,
+    "inside_condition": couplings.inside_condition,
+    "condition_weighted_ot": couplings.condition_weighted_ot,
+    "sinkhorn_ot": partial(couplings.sinkhorn_ot, regularization=1.0),
+    "mixed": partial(couplings.mixed, share=0.5),
+}
+
+
+@pytest.mark.parametrize("name", PAIRING)
+@pytest.mark.parametrize("shape", [(4, 3, 8, 8), (0, 6, 2), (4, 0, 2), (6,)])
+def test_pictures_and_empty_batches_are_refused(name, shape):
+    x = torch.zeros(shape)
+    with pytest.raises(ValueError, match=r"shape of x0 is .* but must be \[N, D\] or \[B, N, D\], none of them 0"):
+        PAIRING[name](x, x, condition=torch.zeros(shape[:-1]))
+
+
+def test_pictures_are_paired_along_the_batch():
+    x0, x1 = clouds(13, 6, 3, 4, 4)
+    paired = couplings.across_batch(x0, x1)
+    assert sorted(paired.flatten(1).tolist()) == sorted(x0.flatten(1).tolist())
+
+
 def test_large_problems_are_solved_as_exactly_as_small_ones():
     x0, x1 = clouds(4, 500, 2)
     order = couplings.assignment(x0, x1)
@@ -99,6 +122,31 @@ def test_large_costs_of_any_kind_are_solved_exactly(kind):
     assert sorted(order.tolist()) == list(range(220))
     found = costs.double()[torch.arange(220), order].sum()
     assert float(found) == pytest.approx(float(costs.double()[rows, columns].sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset, scale", [(100.0, 1.0), (1e4, 1.0), (0.0, 1e-30), (0.0, 1e30)])
+@pytest.mark.parametrize("n, dim", [(100, 2), (256, 2), (100, 40)])
+def test_transport_keeps_its_digits_far_from_the_origin_and_at_any_scale(n, dim, offset, scale, dtype):
+    x0, x1 = ((v.to(dtype) + offset) * scale for v in clouds(10, n, dim))
+    exact = torch.cdist(x1.double() / scale, x0.double() / scale, compute_mode="donot_use_mm_for_euclid_dist").square()
+    rows, columns = linear_sum_assignment(exact.numpy())
+    found = exact[rows, couplings.assignment(x0, x1)].mean()
+    assert float(found) == pytest.approx(float(exact[rows, columns].mean()), rel=1e-9)
+    if n * dim == 200:
+        plan = couplings.sinkhorn_plan(x0.double() / scale, x1.double() / scale, regularization=1.0)
+        near = couplings.sinkhorn_plan(x0.double() / scale - offset, x1.double() / scale - offset, regularization=1.0)
+        assert torch.allclose(plan, near, atol=1e-8)
+
+
+@pytest.mark.parametrize("weight", [1e3, 1e6, 1e12])
+def test_a_heavy_condition_leaves_the_points_their_digits(weight):
+    x0, x1 = clouds(11, 200, 2)
+    labels = torch.randint(3, (200,), generator=torch.Generator().manual_seed(2))
+    heavy = couplings.condition_weighted_ot(x0, x1, condition=labels, weight=weight, block=None)
+    inside = partial(couplings.exact_ot, block=None)
+    strict = couplings.inside_condition(x0, x1, condition=labels, coupling=inside)
+    assert float(cost(heavy, x1)) == pytest.approx(float(cost(strict, x1)), rel=1e-6)
 
 
 def test_inside_condition_never_crosses_a_label():
@@ -148,6 +196,25 @@ def test_mixed_moves_only_its_share(share):
     paired = couplings.mixed(x0, x1, share=share, generator=torch.Generator().manual_seed(3))
     assert sorted(paired.tolist()) == sorted(x0.tolist())
     assert float((paired != x0).any(1).float().mean()) <= share
+
+
+@pytest.mark.parametrize("inner", [couplings.inside_condition, couplings.condition_weighted_ot])
+@pytest.mark.parametrize("batch", [(), (3,)])
+@pytest.mark.parametrize("rows", [False, True])
+def test_mixed_keeps_the_condition_of_each_vector(inner, batch, rows):
+    x0, x1 = clouds(12, *batch, 40, 2)
+    labels = torch.randint(2, (*batch, 40), generator=torch.Generator().manual_seed(4))
+    condition = torch.eye(2)[labels] if rows else labels
+    seen = partial(inner, weight=1e6) if inner is couplings.condition_weighted_ot else inner
+    paired = couplings.mixed(x0, x1, share=0.9, coupling=seen, condition=condition)
+    for before, after, label in zip(
+        *(v.reshape(-1, *v.shape[len(batch) :]) for v in (x0, paired, labels)), strict=True
+    ):
+        for k in range(2):
+            assert sorted(before[label == k].tolist()) == sorted(after[label == k].tolist())
+    assert cost(paired, x1) < cost(x0, x1)
+    with pytest.raises(ValueError, match=r"shape of condition is \(7,\), but must be"):
+        couplings.mixed(x0, x1, share=0.9, coupling=seen, condition=torch.zeros(7))
 
 
 def test_across_batch_pairs_whole_samples():

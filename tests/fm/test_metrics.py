@@ -75,6 +75,62 @@ def test_pairwise_agree_with_the_single_distances():
             assert torch.allclose(table[i], single(x[i].expand(4, -1, -1), y), atol=1e-4)
 
 
+@pytest.mark.parametrize("offset, scale", [(1e3, 1.0), (1e4, 1.0), (0.0, 1e-25), (0.0, 1e25)])
+def test_distances_keep_their_digits_far_from_the_origin_and_at_any_scale(offset, scale):
+    x = clouds(22, 64, 60, 2).add(offset).mul(scale)
+    y = (x / scale + 0.01 * clouds(23, 64, 60, 2)) * scale
+    near_x, near_y = (c.double() / scale - offset for c in (x, y))
+    table = metrics.pairwise_sliced_w2(x, y)
+    assert metrics.retrieval(table) == 1
+    assert torch.allclose(table.double() / scale, metrics.pairwise_sliced_w2(near_x, near_y), rtol=1e-3)
+    sliced = metrics.sliced_w2(x, y).double() / scale
+    assert torch.allclose(sliced, metrics.sliced_w2(near_x, near_y), rtol=1e-2)
+    assert metrics.w2(x[0], y[1]) / scale == pytest.approx(metrics.w2(near_x[0], near_y[1]), rel=1e-5)
+
+
+def test_the_gradient_of_sliced_w2_is_that_of_its_definition():
+    x, y = clouds(24, 1, 9, 2).double().requires_grad_(True), clouds(25, 1, 9, 2).double()
+    assert torch.autograd.gradcheck(lambda x: metrics.sliced_w2(x, y, directions=5), x)
+    assert torch.autograd.gradcheck(lambda x: metrics.pairwise_sliced_w2(x, y, directions=5, quantiles=9), x)
+
+
+def test_sliced_w2_of_unequal_sizes_is_that_of_the_distributions():
+    x, y = clouds(26, 3, 12, 2), clouds(27, 3, 9, 2)
+    same_size = metrics.sliced_w2(x.repeat_interleave(3, dim=1), y.repeat_interleave(4, dim=1))
+    assert torch.allclose(metrics.sliced_w2(x, y), same_size, rtol=1e-5)
+    thrice = x.repeat(1, 3, 1)
+    assert torch.allclose(metrics.sliced_w2(x, thrice), torch.zeros(3), atol=1e-6)
+    assert float(metrics.pairwise_sliced_w2(x, thrice).diagonal().max()) < 1e-6
+    assert torch.allclose(metrics.pairwise_sliced_w2(x, y, quantiles=1024), metrics.pairwise_sliced_w2(x, y), rtol=0.05)
+    exact = torch.stack([metrics.sliced_w2(a.expand(3, -1, -1), y) for a in x])
+    assert torch.allclose(metrics.pairwise_sliced_w2(x, y), exact, rtol=0.05)
+
+
+def test_gradients_of_equal_clouds_are_zero():
+    x = clouds(28, 2, 9, 2).requires_grad_(True)
+    for distance in (metrics.sliced_w2, metrics.chamfer, metrics.emd, metrics.pairwise_sliced_w2):
+        (slope,) = torch.autograd.grad(
+            distance(x, x.detach()).diagonal(dim1=-2, dim2=-1).sum()
+            if distance is metrics.pairwise_sliced_w2
+            else distance(x, x.detach()).sum(),
+            x,
+        )
+        assert torch.equal(slope, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_clouds_of_any_precision_are_measured_in_single_or_better(dtype):
+    x, y = clouds(29, 2, 12, 2).to(dtype), clouds(30, 2, 12, 2)
+    for distance in (
+        metrics.chamfer, metrics.emd, metrics.sinkhorn_emd, metrics.sliced_w2, metrics.pairwise_chamfer,
+        metrics.pairwise_emd, metrics.pairwise_sliced_w2,
+    ):  # fmt: skip
+        wanted = torch.float64 if dtype == torch.float64 else torch.float32
+        assert distance(x, x.flip(1)).dtype == distance(x, y).dtype == distance(y, x).dtype == wanted
+        assert torch.allclose(distance(x, y), distance(x.to(wanted), y.to(wanted)))
+    assert metrics.w2(x[0], y[0]) == pytest.approx(metrics.w2(x[0].double(), y[0].double()), rel=1e-5)
+
+
 def test_sizes_may_differ_and_more_points_come_nearer():
     truth = clouds(7, 1, 20000, 2)
     few, many = metrics.sliced_w2(clouds(8, 1, 100, 2), truth), metrics.sliced_w2(clouds(9, 1, 10000, 2), truth)

@@ -68,6 +68,17 @@ def test_bridge_is_finite_at_its_ends_and_matches_its_formula_between():
     assert torch.allclose(u, (1 - 2 * t) / (2 * t * (1 - t)) * (x - mean) + x1 - x0)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_with_respect_to_t_are_the_velocity_and_finite_at_both_ends(name):
+    x0, x1, noise = ends(6)
+    t = torch.tensor([0.0, 0.2, 0.5, 0.8, 1.0], dtype=torch.float64, requires_grad=True)
+    x, u = ALL[name](x0, x1, t, noise)
+    (slope,) = torch.autograd.grad(x.sum(), t, retain_graph=True)
+    assert torch.allclose(slope, u.sum((1, 2)))
+    if u.requires_grad:
+        assert torch.isfinite(torch.autograd.grad(u.sum(), t)[0]).all()
+
+
 def test_noise_comes_from_the_generator():
     x0, x1, _ = ends(3)
     t = torch.full((5,), 0.5, dtype=torch.float64)
@@ -92,6 +103,8 @@ def test_bad_calls_say_what_is_allowed():
         paths.bridge(0)
     with pytest.raises(ValueError, match=r"t is \[1\.5, 1\.5\], but must be in \[0, 1\]"):
         paths.linear()(x0, x1, torch.full((5,), 1.5))
+    with pytest.raises(ValueError, match=r"t is \[1\.0000001\d*, 1\.0000001\d*\], but must be in \[0, 1\]"):
+        paths.linear()(x0, x1, torch.full((5,), 1.0000001))
     with pytest.raises(ValueError, match=r"shape of t is \(3,\), but must be \[5\]"):
         paths.linear()(x0, x1, torch.rand(3))
     with pytest.raises(ValueError, match="x0 and x1"):

@@ -54,6 +54,12 @@ def test_bad_calls_say_what_is_allowed(network):
         sampling.sample(network, None, 5, guidance=2)
     with pytest.raises(ValueError, match="kind is 'more', but must be one of plain, rescaled, zero-star"):
         sampling.sample(network, condition, 5, guidance=2, guidance_kind="more")
+    with pytest.raises(ValueError, match=r"shift is 3\.0, but must be 1 with dopri5"):
+        sampling.sample(network, condition, 5, method="dopri5", shift=3.0)
+    with pytest.raises(ValueError, match=r"on_step is .* but must be None with dopri5"):
+        sampling.sample(network, condition, 5, method="dopri5", on_step=print)
+    with pytest.raises(ValueError, match="x0 is None, but must be given for a network that has no `dim`"):
+        sampling.sample(torch.nn.Linear(2, 2), None, 5)
     with pytest.raises(ValueError, match="trajectory is True, but must be False with dopri5"):
         sampling.sample(network, condition, 5, method="dopri5", trajectory=True)
 
@@ -73,6 +79,28 @@ def test_guidance_variants_do_what_they_say(network):
     assert torch.allclose(within[[0, 2]], plain[[0, 2]], atol=1e-5) and torch.allclose(within[1], everywhere[1])
 
 
+@pytest.mark.parametrize("kind", sampling.GUIDANCES)
+def test_without_weight_kind_and_interval_hold_as_with_a_small_one(network, kind):
+    x, t, c = torch.randn(3, 5, 2), torch.tensor([0.1, 0.5, 0.9]), torch.randn(3, 8)
+    for interval in ((0.0, 1.0), (0.4, 0.6)):
+        none, small = (sampling.guided(network, c, w, kind=kind, interval=interval)(x, t) for w in (0, 1e-7))
+        assert torch.allclose(none, small, atol=1e-5)
+    assert torch.allclose(none[[0, 2]], network(x, t, c)[[0, 2]], atol=1e-6)
+
+
+def test_rescaled_guidance_leaves_a_sample_without_contrast_as_it_is():
+    for shape in ((2, 1, 1), (2, 3, 2)):
+        v = sampling.rescaled(torch.full(shape, 0.7), torch.full(shape, 0.1), 2.0)
+        assert torch.allclose(v, torch.tensor(1.3))
+
+
+def test_guidance_at_every_time_compiles_to_one_graph(network):
+    x, t, c = torch.randn(3, 5, 2), torch.rand(3), torch.randn(3, 8)
+    velocity = sampling.guided(network, c, 2.0)
+    compiled = torch.compile(velocity, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(x, t), velocity(x, t))
+
+
 @torch.no_grad()
 def test_adaptive_and_many_equal_steps_agree(network):
     generator = torch.Generator().manual_seed(0)
@@ -90,3 +118,51 @@ def test_gradients_are_kept_when_asked_for(network):
     assert not sampling.sample(network, condition, 5, steps=2).x.requires_grad
     sampling.sample(network, condition, 5, steps=2, differentiable=True).x.sum().backward()
     assert float(condition.grad.abs().sum()) > 0
+
+
+class Still(torch.nn.Module):
+    """A module of one's own, with neither weights nor `dim`."""
+
+    def forward(self, x, t, condition=None, keep=None):
+        return 0 * x
+
+
+def test_a_module_without_dim_takes_it_from_the_noise():
+    noise = torch.randn(2, 5, 7)
+    assert torch.equal(sampling.sample(Still(), torch.eye(2), 5, x0=noise, steps=2).x, noise)
+
+
+class Ones(torch.nn.Module):
+    """Velocity 1, by way of x and t."""
+
+    dim = 2
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(3, 8), torch.nn.Linear(8, 2)
+        torch.nn.init.zeros_(self.last.weight)
+        torch.nn.init.ones_(self.last.bias)
+        self.times = []
+
+    def forward(self, x, t, condition=None, keep=None):
+        self.times.append(float(t[0]))
+        return self.last(self.first(torch.cat([x, t[:, None, None].expand(*x.shape[:-1], 1)], dim=-1)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", ["euler", "rk4", "dopri5"])
+def test_state_and_time_stay_in_single_precision_whatever_the_networks(dtype, method):
+    network = Ones().to(dtype)
+    drawn = sampling.sample(network, None, 1, x0=torch.full((1, 1, 2), 2.0), steps=200, method=method).x
+    assert drawn.dtype == torch.float32 and torch.allclose(drawn, torch.tensor(3.0), atol=1e-5)
+    assert method == "dopri5" or len(set(network.times)) >= 200
+
+
+@pytest.mark.parametrize("name", ["film", "set-film", "baseline-small"])
+def test_networks_in_half_precision_draw_what_they_draw_in_single(name):
+    network = networks.build({"name": name, "condition_dim": 8})
+    torch.nn.init.normal_(network.get_submodule("head" if name != "baseline-small" else "layers.6").weight, std=0.1)
+    noise, condition = torch.randn(2, 30, 2), torch.randn(2, 8)
+    wanted = sampling.sample(network, condition, 30, x0=noise, steps=100, guidance=2.0).x
+    found = sampling.sample(copy.deepcopy(network).bfloat16(), condition, 30, x0=noise, steps=100, guidance=2.0).x
+    assert float((found - wanted).abs().mean()) < 0.02 * float((wanted - noise).abs().mean())

@@ -56,6 +56,17 @@ def test_trajectory_callback_and_count_of_evaluations():
     assert [i for i, _ in seen] == [1, 2, 3] and torch.equal(seen[1][1], out.trajectory[2])
 
 
+@pytest.mark.parametrize("method", solvers.METHODS)
+def test_gradients_with_respect_to_the_times_are_whole(method):
+    grid = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda grid: solvers.integrate(spiral, X, grid, method=method).x, grid)
+
+
+def test_an_empty_batch_stays_empty():
+    for out in (solvers.dopri5(spiral, X[:0]), solvers.integrate(spiral, X[:0], torch.tensor([0.0, 1.0]))):
+        assert out.x.shape == (0, 2)
+
+
 def test_a_grid_that_turns_back_is_refused():
     with pytest.raises(ValueError, match="rising or falling"):
         solvers.integrate(spiral, X, torch.tensor([0.0, 0.5, 0.4]))
@@ -100,6 +111,18 @@ def test_gradients_flow_through_dopri5():
     x = RATES[:1].clone().requires_grad_(True)
     solvers.dopri5(stiff, x, rtol=1e-8, atol=1e-8).x[0, 0].backward()
     assert float(x.grad[0, 0]) == pytest.approx(math.exp(-0.5), rel=1e-5)
+
+
+def test_dopri5_refuses_a_try_that_overflows_and_shrinks_its_step():
+    x = torch.tensor([[10.0], [0.1]], requires_grad=True)
+    there = solvers.dopri5(lambda x, t: -100 * x**3, x).x
+    assert torch.allclose(there, x / (1 + 200 * x**2).sqrt(), rtol=1e-3)
+    (slope,) = torch.autograd.grad(there.sum(), x)
+    assert torch.allclose(slope, (1 + 200 * x.detach() ** 2) ** -1.5, rtol=0.05, atol=1e-5)
+    alone = solvers.dopri5(lambda x, t: -100 * x**3, x[1:]).x
+    assert torch.allclose(there[1:], alone, rtol=1e-6)
+    root = solvers.dopri5(lambda x, t: -20 * x**1.5, torch.tensor([[4.0]])).x
+    assert float(root) == pytest.approx(1 / 10.5**2, rel=1e-3)
 
 
 def test_dopri5_stops_where_it_cannot_go_on():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fm import times
+from fm import couplings, paths, times, training
 
 
 @pytest.mark.parametrize("name", times.TIMES)
@@ -57,3 +57,20 @@ def test_shift_keeps_the_ends_is_undone_by_its_inverse_and_reaches_the_grid_once
     assert torch.allclose(
         times.shift(drawn, 1 / 3), times.stratified(1000, torch.Generator().manual_seed(0)), atol=1e-5
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@pytest.mark.parametrize("at", ["cpu", "cuda"])
+def test_one_generator_serves_data_on_any_device(at):
+    generator = torch.Generator(at).manual_seed(0)
+    for name in times.TIMES:
+        assert times.TIMES[name](8, generator).device.type == at
+    for device in ("cpu", "cuda"):
+        x0, x1 = torch.zeros(8, 2, device=device), torch.rand(8, 2, device=device)
+        drawn = [
+            couplings.mixed(x0, x1, share=0.5, generator=generator),
+            couplings.sinkhorn_ot(x0, x1, regularization=1.0, generator=generator),
+            paths.bridge()(x0, x1, torch.full((8,), 0.5, device=device), generator=generator).x,
+            training.gaussian(x1, generator),
+        ]
+        assert {x.device.type for x in drawn} == {device}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fm import likelihood, metrics, paths, solvers, toys, trajectories
+from fm import likelihood, metrics, networks, paths, sampling, solvers, toys, trajectories
 from fm.conversions import convert
 
 MIX = toys.Mixture(
@@ -102,6 +102,42 @@ def test_likelihood_agrees_with_the_closed_form():
     estimated = likelihood.log_likelihood(oracle, x, steps=8, trace="hutchinson", probes=10, generator=seeded())
     assert float((estimated - exact).abs().mean()) < 0.3
     assert torch.allclose(likelihood.bits_per_dimension(exact, 2), -exact / (2 * torch.log(torch.tensor(2.0))))
+
+
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+def test_the_gradient_of_the_likelihood_is_the_score(trace):
+    mixture = toys.gaussians(1, radius=1.0, std=0.5)  # its velocity is linear in x, so one probe gives the gradient
+    x = mixture(40, seeded()).x.double().requires_grad_(True)
+    found = likelihood.log_likelihood(
+        lambda x, t: mixture.velocity(paths.linear(), x, t), x, steps=30, trace=trace, generator=seeded()
+    )
+    (score,) = torch.autograd.grad(found.sum(), x)
+    (true,) = torch.autograd.grad(mixture.log_density(x).sum(), x)
+    assert torch.allclose(score, true, atol=1e-3)
+
+
+def test_the_gradient_of_the_likelihood_of_many_gaussians_is_their_score():
+    x = MIX(20, seeded()).x.requires_grad_(True)
+    (score,) = torch.autograd.grad(likelihood.log_likelihood(oracle, x, steps=60).sum(), x)
+    (true,) = torch.autograd.grad(MIX.log_density(x).sum(), x)
+    assert float((score - true).square().mean().sqrt()) < 0.02 * float(true.square().mean().sqrt())
+
+
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+def test_the_likelihood_of_a_shift_is_that_of_the_source(trace):
+    x = torch.randn(1, 10, 2, generator=seeded())
+    moved = likelihood.log_likelihood(lambda x, t: torch.ones_like(x), x, steps=4, trace=trace)
+    assert torch.allclose(moved, likelihood.standard_normal(x - 1), atol=1e-5)
+
+
+def test_the_likelihood_is_the_same_in_inference_mode():
+    network = networks.build({"name": "film", "condition_dim": 2, "width": 16, "blocks": 1})
+    torch.nn.init.normal_(network.head.weight)
+    x, condition = torch.randn(2, 5, 2, generator=seeded()), torch.eye(2)
+    wanted = likelihood.log_likelihood(sampling.guided(network, condition, 2.0), x, steps=3)
+    with torch.inference_mode():
+        found = likelihood.log_likelihood(sampling.guided(network, condition + 0, 2.0), x + 0, steps=3)
+    assert torch.equal(found, wanted)
 
 
 def test_label_conditional_velocity_ends_in_that_component():

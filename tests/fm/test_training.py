@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from fm import couplings, networks, paths, sampling, times, training
 
@@ -84,6 +86,74 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         training.train(networks.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path)
 
 
+class Noise:
+    def __init__(self, scale):
+        self.scale, self.calls = scale, 0
+
+    def __call__(self, x1, generator):
+        self.calls += 1
+        return self.scale * torch.randn(x1.shape, generator=generator)
+
+
+def made(scale):
+    return lambda x1, generator: scale * torch.randn(x1.shape, generator=generator)
+
+
+def network_as_source(seed):
+    torch.manual_seed(seed)
+    layer = torch.nn.Linear(2, 2)
+    return lambda x1, generator: layer(torch.randn(x1.shape, generator=generator)).detach()
+
+
+def looped():
+    """A function whose closure holds itself."""
+
+    def source(x1, generator, again=True):
+        return source(x1, generator, False) if again else torch.randn(x1.shape, generator=generator)
+
+    return source
+
+
+@pytest.mark.parametrize(
+    "field, make, other",
+    [
+        ("path", lambda: paths.lipman(0.01), lambda: paths.lipman(0.5)),
+        ("path", lambda: paths.bridge(0.1), lambda: paths.linear(0.1)),
+        ("source", lambda: Noise(1.0), lambda: Noise(2.0)),
+        ("source", lambda: Noise(1.0).__call__, lambda: Noise(2.0).__call__),
+        ("source", lambda: made(1.0), lambda: made(2.0)),
+        ("source", lambda: made(torch.ones(1)), lambda: made(torch.zeros(1))),
+        ("source", lambda: network_as_source(0), lambda: network_as_source(1)),
+        ("source", looped, lambda: training.gaussian),
+        ("source", lambda: lambda x1, g: torch.rand(x1.shape, generator=g), lambda: lambda x1, g: 0 * x1),
+        ("times", lambda: lambda n, g: torch.rand(n, generator=g) / 2, lambda: lambda n, g: torch.zeros(n)),
+        ("times", lambda: lambda n, g: torch.full((n,), 0.2), lambda: lambda n, g: torch.full((n,), 0.3)),
+        ("times", lambda: partial(times.logit_normal, mean=0.1), lambda: partial(times.logit_normal, mean=0.2)),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_knows_its_settings_and_no_others(tmp_path, field, make, other):
+    config = replace(CONFIG, steps=2, coupling=couplings.independent)
+    training.train(networks.build(SMALL), discs, replace(config, **{field: make()}), checkpoint_dir=tmp_path)
+    again = training.train(networks.build(SMALL), discs, replace(config, **{field: make()}), checkpoint_dir=tmp_path)
+    assert again.resumed_at == 2
+    with pytest.raises(ValueError, match=f"belongs to a run with other settings .{field}: "):
+        training.train(networks.build(SMALL), discs, replace(config, **{field: other()}), checkpoint_dir=tmp_path)
+
+
+def test_a_setting_is_described_alike_in_every_process():
+    code = (
+        "from tests.fm.test_training import Noise, made; from fm import training, _resume;"
+        "source = lambda x1, g: x1 if g in {'a', 'b', 'c'} else made(2.0)(x1, g);"
+        "print([_resume.describe(training.TrainConfig(steps=1, source=s)) for s in (Noise(1.0), made(1.0), source)])"
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                       env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+        for seed in "12"
+    ]  # fmt: skip
+    assert said[0] == said[1] and "fm.couplings.exact_ot" in said[0]
+
+
 def test_the_seed_decides_the_run():
     one, two, other = (training.train(networks.build(SMALL), discs, replace(CONFIG, seed=s)) for s in (0, 0, 1))
     assert same(one.network, two.network) and not same(one.network, other.network)
@@ -101,6 +171,18 @@ def test_choices_are_independent(choice):
     assert torch.isfinite(training.train(networks.build(SMALL), discs, replace(CONFIG, **choice)).losses).all()
 
 
+def test_trainings_of_different_precision_share_a_process_and_leave_others_theirs():
+    outside = Accelerator()
+    before = outside.mixed_precision
+    network = networks.build(SMALL)
+    seen = []
+    network.head.register_forward_hook(lambda module, given, said: seen.append(said.dtype))
+    for precision in ("no", "bf16", "no"):
+        training.train(network, discs, replace(CONFIG, steps=2, precision=precision))
+        assert outside.mixed_precision == before
+    assert seen == [torch.float32] * 2 + [torch.bfloat16] * 2 + [torch.float32] * 2
+
+
 def test_progress_tells_the_step_and_the_schedule():
     seen = []
     training.train(networks.build(SMALL), discs, CONFIG, on_step=seen.append)
@@ -112,6 +194,28 @@ def test_progress_tells_the_step_and_the_schedule():
 def test_without_ema_the_result_is_the_network_itself():
     network = networks.build(SMALL)
     assert same(training.train(network, discs, replace(CONFIG, ema=0.0)).network, network)
+
+
+def test_the_result_has_the_trained_buffers_and_what_was_frozen_stays_frozen(tmp_path):
+    class Normalized(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.out = torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2)
+
+        def forward(self, x, t, condition=None, keep=None):
+            return self.out(self.norm(x.flatten(0, 1)).view_as(x))
+
+    def far(generator):
+        return (3 * torch.randn(8, 32, 2, generator=generator) + 5,)
+
+    network = Normalized()
+    network.out.bias.requires_grad_(False)
+    result = training.train(network, far, CONFIG, checkpoint_dir=tmp_path).network
+    assert all(torch.equal(a, b) for a, b in zip(result.buffers(), network.buffers(), strict=True))
+    assert float(result.norm.running_mean.min()) > 1
+    assert [p.requires_grad for p in result.parameters()] == [True, True, True, False]
+    again = training.train(Normalized(), far, CONFIG, checkpoint_dir=tmp_path).network
+    assert all(torch.equal(a, b) for a, b in zip(result.buffers(), again.buffers(), strict=True))
 
 
 def test_nan_data_stops_the_run_naming_step_and_place():
@@ -144,6 +248,35 @@ def test_a_diverging_run_stops_naming_step_and_place():
         training.train(Exploding(), discs, CONFIG)
 
 
+def test_data_of_any_type_is_cast_to_the_networks():
+    def as_type(dtype, *parts):
+        def draw(generator):
+            drawn = [(4 * v).round() / 4 for v in discs(generator)]
+            return [(v * 4 if not dtype.is_floating_point else v).to(dtype) if v is not None else v for v in drawn]
+
+        return draw
+
+    config = replace(CONFIG, steps=3, coupling=couplings.independent)
+    single, double = (training.train(networks.build(SMALL), as_type(d), config) for d in (torch.float32, torch.float64))
+    assert torch.allclose(single.losses, double.losses, rtol=0.5) and torch.isfinite(double.losses).all()
+    assert torch.isfinite(training.train(networks.build(SMALL), as_type(torch.int64), CONFIG).losses).all()
+    whole = training.train(networks.build(SMALL).double(), discs, config)
+    assert next(whole.network.parameters()).dtype == torch.float64
+    assert torch.allclose(whole.losses, training.train(networks.build(SMALL), discs, config).losses, rtol=1e-4)
+    alone = training.train(networks.build(SMALL), lambda generator: discs(generator)[0], config)
+    assert torch.equal(alone.losses, training.train(networks.build(SMALL), lambda g: (discs(g)[0],), config).losses)
+
+
+def test_muon_wants_to_be_told_the_hidden_matrices():
+    class Own(torch.nn.Linear):
+        def forward(self, x, t, condition=None, keep=None):
+            return super().forward(x)
+
+    with pytest.raises(ValueError, match=r"hidden_learning_rate is 0.01, but must be None for Own, which has no hid"):
+        training.train(Own(2, 2), discs, replace(CONFIG, hidden_learning_rate=0.01))
+    assert torch.isfinite(training.train(Own(2, 2), discs, replace(CONFIG, steps=2)).losses).all()
+
+
 def test_bad_settings_say_what_is_allowed():
     for field, value in {"steps": 0, "learning_rate": 0.0, "ema": 1.0, "condition_dropout": -0.1, "clip": 0}.items():
         with pytest.raises(ValueError, match=f"{field} is"):
@@ -154,19 +287,33 @@ def test_bad_settings_say_what_is_allowed():
         training.train(networks.build(SMALL), discs, replace(CONFIG, times_per_cloud=5))
 
 
-def test_two_launched_processes_agree_and_go_on_to_the_same_bytes_after_sigkill(tmp_path):
-    script = Path(__file__).with_name("two_processes.py")
+def launched(folder, *words):
+    """The outcome of two processes that run two_processes.py."""
+    script = str(Path(__file__).with_name("two_processes.py"))
     processes = ["--multi_gpu", "--num_processes=2", "--main_process_port=0"]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", *processes, str(script)]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *processes, script, str(folder), *words]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo"}
-    killed = subprocess.run([*launch, str(tmp_path), "kill"], capture_output=True, text=True, env=env)
-    assert killed.returncode != 0 and "Signal 9 (SIGKILL)" in killed.stderr
-    done = subprocess.run([*launch, str(tmp_path)], capture_output=True, text=True, env=env)
+    return subprocess.run(launch, capture_output=True, text=True, env=env)
+
+
+def written(folder, done):
+    """What both processes wrote."""
     assert done.returncode == 0, done.stderr[-2000:]
-    first, second = (json.loads((tmp_path / process).read_text()) for process in "01")
+    first, second = (json.loads((folder / process).read_text()) for process in "01")
     assert first == second
+    return first
+
+
+def test_two_launched_processes_agree_and_go_on_to_the_same_bytes_after_sigkill(tmp_path):
+    killed = launched(tmp_path, "kill")
+    assert killed.returncode != 0 and "Signal 9 (SIGKILL)" in killed.stderr
+    first = written(tmp_path, launched(tmp_path))
     assert [first["whole"][0], first["cut"][0]] == [6, 3]
     assert first["cut"][1] == first["whole"][1]
+
+
+def test_two_launched_processes_train_networks_whose_batches_leave_weights_out(tmp_path):
+    assert len(written(tmp_path, launched(tmp_path, "left_out"))) == 4
 
 
 @pytest.mark.parametrize("dim", [3, 5])
