@@ -36,7 +36,7 @@ from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.store.schemas import SCHEMAS
 from tasks.store.tables import Row
 
-VERSION = 1
+VERSION = 2
 TABLE = Path("data/frames.parquet")
 DECODED = Path(".stipple/frames")
 BATCH_FILES, BATCH_BYTES = 64, 64 << 20

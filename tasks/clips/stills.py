@@ -63,9 +63,10 @@ def pictures(path: Path, every: int, max_side: int) -> Iterator[Picture]:
     """Yield frames 0, `every`, 2 `every`, … of `path`; of several sizes or views of one still only the first."""
     with Image.open(path) as file:
         check_size(*file.size)
-        hidden = int(getattr(file, "default_image", False))  # an APNG's, for programs that know no APNG
+        count = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
+        hidden = int(count > 1 and getattr(file, "default_image", False))  # an APNG's, for programs that know no APNG
         time = 0.0
-        for index in range(1 if file.format == "MPO" else getattr(file, "n_frames", 1) - hidden):
+        for index in range(count - hidden):
             file.seek(index + hidden)
             file.draft("RGB", (max_side, max_side))
             packed = _packed(file)
