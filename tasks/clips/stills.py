@@ -134,7 +134,7 @@ def _eight_bits(image: Image.Image, file: Image.Image, packed: str) -> Image.Ima
             image.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
         return image
     if ";16" in packed and file.format in ("PNG", "TIFF"):
-        brightest = max(high for _, high in _extrema(image))
+        brightest = np.asarray(image.convert("RGB")).max()
         if 0 < brightest <= TWELVE_BITS >> 8:
             raise Refused("holds 12 bits or fewer in 16, which makes it black; scale it to its range")
         if isinstance(clear, tuple):
@@ -144,10 +144,6 @@ def _eight_bits(image: Image.Image, file: Image.Image, packed: str) -> Image.Ima
     if file.format in ("BMP", "DIB") or (file.format == "TIFF" and EXTRA_SAMPLES not in tags):
         return without_padding(image)
     return image
-
-
-def _extrema(image: Image.Image) -> list[tuple[int, int]]:
-    return [channel.getextrema() for channel in image.split()[:3]]  # type: ignore[misc]
 
 
 def _in_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from heapq import heappop, heappush
 from math import atan2, degrees
 from pathlib import Path
 from struct import unpack
@@ -17,6 +16,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
 from tasks.clips import hdr
+from tasks.clips.clock import Clock
 from tasks.clips.picture import Picture, check_size, fit, over_white, without_padding
 from tasks.errors import Refused
 
@@ -25,7 +25,6 @@ SMALL = 4 << 20  # bytes of a video that one thread decodes; the other cores hav
 PICTURES_ONLY = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders know no transparency
 DEPTH_32 = {"rawvideo", "qtrle", "rpza", "msrle", "zlib", "cscd", "fraps", "tscc"}  # a fourth byte may be padding
-REORDERED = 5  # frames; times that fall back by more come from another recording, joined to the first
 UNSPECIFIED = 2  # colour space, ITU-T H.273
 HD = 720  # lines: from here on players take colours that nobody named for those of BT.709
 
@@ -68,7 +67,7 @@ def _chosen(container: InputContainer) -> av.VideoStream:
     streams = [stream for stream in streams if stream.codec_context is not None]
     if not streams:
         raise Refused("is of a codec that cannot be decoded")
-    return max(streams, key=lambda stream: bool(stream.disposition & Disposition.default))
+    return max(streams, key=lambda stream: (stream.frames != 1, bool(stream.disposition & Disposition.default)))
 
 
 class _Reader:
@@ -80,7 +79,7 @@ class _Reader:
         noted = {key.lower(): value for key, value in stream.metadata.items()}
         if noted.get("alpha_mode") == "1" and self.decoder.name in WITH_ALPHA:
             self.decoder = av.CodecContext.create(WITH_ALPHA[self.decoder.name], "r")  # type: ignore[assignment]
-        self.clock = _Clock(stream, sort="avi" in container.format.name.split(","))
+        self.clock = Clock(stream, sort="avi" in container.format.name.split(","))
         self.decoded = 0
         self.gaps: list[tuple[int, int]] = []  # from, to (exclusive)
         self.broken: int | None = None  # the first frame of the damage that we are in
@@ -91,18 +90,23 @@ class _Reader:
         )
 
     def frames(self) -> Iterator[Frame]:
+        """The frames that can be trusted."""
+        failed: av.FFmpegError | None = None
         try:
             for packet in self.container.demux(self.stream):
-                if not packet.size and packet.dts is not None:  # says that the frame before it is shown on
-                    continue
-                for frame in self._decoded(packet):
-                    yield from self._judged(frame)
-        except av.FFmpegError:
-            if not self.decoded:
-                raise
-            self._damaged()
+                if packet.size:  # an empty one says that the frame before it is shown on
+                    for frame in self._decoded(packet):
+                        yield from self._judged(frame)
+        except av.FFmpegError as error:
+            failed = error
+        end = av.Packet()
+        end.time_base = self.stream.time_base or end.time_base
+        for frame in self._decoded(end):
+            yield from self._judged(frame)
         if not self.decoded:
-            raise Refused("has a video stream without a single frame")
+            raise failed or Refused("has a video stream without a single frame")
+        if failed:
+            self._damaged()
 
     def _decoded(self, packet: av.Packet) -> list[av.VideoFrame]:
         self.clock.send(packet)
@@ -111,12 +115,11 @@ class _Reader:
         try:
             return self.decoder.decode(packet)
         except av.FFmpegError:
-            if packet.dts is None and packet.pts is None and not self.decoded:  # the end, and nothing came
-                raise
             self._damaged()
-            self.decoded += 1
-            self.waiting.discard(packet.pts)
-            self.clock.drop()
+            if packet.size:
+                self.decoded += 1
+                self.waiting.discard(packet.pts)
+                self.clock.drop()
             return []
 
     def _damaged(self, index: int | None = None) -> None:
@@ -124,6 +127,7 @@ class _Reader:
             self.broken = self.decoded if index is None else index
 
     def _judged(self, frame: av.VideoFrame) -> Iterator[Frame]:
+        self.clock.settle()
         if skipped := self._skipped(frame):
             if self.decoded and self.broken is None:
                 self.gaps.append((self.decoded, self.decoded + skipped))
@@ -143,7 +147,7 @@ class _Reader:
         shown = frame.pts
         if frame.interlaced_frame or shown is None:  # then two packets can be the fields of one frame
             self.every_packet_is_a_frame = False
-        if not self.every_packet_is_a_frame or shown is None:
+        if not self.every_packet_is_a_frame or shown is None or self.clock.sort:
             return 0
         before = {pts for pts in self.waiting if pts < shown}
         self.waiting -= {shown, *before}
@@ -163,7 +167,7 @@ class _Reader:
             behind = sum(entry.pos + entry.size > size for entry in self.stream.index_entries)
             if behind:
                 raise Refused(f"is cut short: {behind} of {len(self.stream.index_entries)} frames are not there")
-        elif self.clock.sort and _riff_end(path) > size:
+        elif "avi" in self.container.format.name.split(",") and _riff_end(path) > size:
             raise Refused(f"is cut short: {size} of {_riff_end(path)} bytes are there")
 
 
@@ -172,45 +176,6 @@ def _riff_end(path: Path) -> int:
     with path.open("rb") as file:
         size: int = unpack("<4xI", file.read(8))[0]
     return size + 8 if 0 < size < 0xFFFFFF00 else 0
-
-
-class _Clock:
-    """Times of frames after the first one, in seconds, in the order in which they are shown: they never fall."""
-
-    def __init__(self, stream: av.VideoStream, sort: bool) -> None:
-        self.rate = float(stream.average_rate) if stream.average_rate else 0.0
-        self.step = 1 / self.rate if self.rate else 0.0
-        self.base = float(stream.time_base) if stream.time_base else 0.0
-        self.sort = sort  # AVI gives times in the order of decoding, so that these belong to the frames once sorted
-        self.pending: list[int] = []
-        self.sent: int | None = None
-        self.start: float | None = None
-        self.last = 0.0
-
-    def send(self, packet: av.Packet) -> None:
-        self.sent = packet.dts
-        if self.sort and packet.dts is not None:
-            heappush(self.pending, packet.dts)
-
-    def drop(self) -> None:
-        """The packet sent last gives no frame."""
-        if self.sort and self.sent in self.pending:
-            self.pending.remove(self.sent)
-            self.pending.sort()
-
-    def time(self, frame: av.VideoFrame, index: int) -> float:
-        stamp = heappop(self.pending) * self.base if self.pending else frame.time
-        if stamp is None:
-            time = self.last + self.step if self.start is not None else index / self.rate if self.rate else 0.0
-        else:
-            if self.start is None:
-                self.start = stamp - (index / self.rate if index and self.rate else 0.0)
-            time = stamp - self.start
-            if time < self.last - REORDERED * self.step:
-                self.start = stamp - self.last - self.step
-                time = self.last + self.step
-        self.last = max(self.last, time)
-        return self.last
 
 
 def _deinterlaced(frames: Iterator[Frame]) -> Iterator[Frame]:

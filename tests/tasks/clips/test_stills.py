@@ -118,6 +118,15 @@ def test_a_jpeg_without_its_last_marker_is_whole_and_one_without_its_last_rows_i
             pixels(tmp_path / "a.jpg")
 
 
+def test_a_png_and_a_gif_without_their_last_bytes_are_whole(tmp_path: Path) -> None:
+    images = [Image.fromarray(moving_square(i)) for i in range(3)]
+    images[0].save(tmp_path / "a.png")
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=40)
+    for name, end, count in (("a.png", -12, 1), ("a.gif", -1, 3)):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:end])
+        assert len(pictures(tmp_path / name)) == count
+
+
 def test_content_decides_before_the_suffix_does(tmp_path: Path) -> None:
     Image.fromarray(SQUARE).save(tmp_path / "photo.jpg", quality=95)
     moving = [Image.fromarray(moving_square(i)) for i in range(3)]
