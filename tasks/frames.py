@@ -26,6 +26,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from tasks.clips import media
+from tasks.clips.picture import Picture
 from tasks.clips.sources import Source, scan
 from tasks.errors import Refused, StippleError
 from tasks.settings import Settings
@@ -35,11 +36,12 @@ from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.store.schemas import SCHEMAS
 from tasks.store.tables import Row
 
-VERSION = 1
+VERSION = 2
 TABLE = Path("data/frames.parquet")
 DECODED = Path(".stipple/frames")
 BATCH_FILES, BATCH_BYTES = 64, 64 << 20
 WORKERS = min(4, os.cpu_count() or 1)  # sources that are decoded at once
+NAMED = 5  # ignored files that the log names
 AHEAD = 16  # rows of one source that wait to be written
 DECODED_SCHEMA = SCHEMAS["frames"].append(pa.field("reason", pa.string()))
 
@@ -52,11 +54,14 @@ def run(
     """Write the frames, and the quarantine of files, or of the damaged rest of files, that could not be decoded."""
     folder = root / settings.params.input
     sources, ignored = input_sources(settings, root)
+    if ignored:
+        more = f" and {len(ignored) - NAMED} more" if len(ignored) > NAMED else ""
+        log.warning("ignored, not a video or picture by their names: %s%s", ", ".join(ignored[:NAMED]), more)
     earlier = Earlier([root / TABLE, previous(str(TABLE))])
     decoded = _decode_all(earlier.new(sources), root / DECODED, settings.params.frames.model_dump(), map_batches)
 
     refusals: list[Row] = []
-    counts = {"sources": len(sources), "ignored_files": ignored, "near_duplicates": 0, "computed": 0, "reused": 0}
+    counts = {"sources": len(sources), "ignored_files": len(ignored), "near_duplicates": 0, "computed": 0, "reused": 0}
     used = lost = 0
 
     def kept() -> Iterator[Row]:
@@ -91,8 +96,8 @@ def run(
     return {"rows": written, **counts, "quarantined": len(refusals)}
 
 
-def input_sources(settings: Settings, root: Path) -> tuple[list[Source], int]:
-    """The sources in the input folder with the row keys of their frames, and how many other files there are."""
+def input_sources(settings: Settings, root: Path) -> tuple[list[Source], list[str]]:
+    """The sources in the input folder with the row keys of their frames, and the names of the other files."""
     key_of = partial(digest_of, stage="frames", version=VERSION, **settings.params.frames.model_dump())
     return scan(root / settings.params.input, lambda digest: key_of(content=digest))
 
@@ -217,7 +222,7 @@ def jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _row(source: Source, picture: media.Picture) -> Row:
+def _row(source: Source, picture: Picture) -> Row:
     content = jpeg(picture.image)
     return {
         **_identity(source.name, picture.index, content),

@@ -21,26 +21,28 @@ class Source:
     reason: str | None = None
 
 
-def scan(folder: Path, key_of: Callable[[str], str]) -> tuple[list[Source], int]:
-    """The media files under `folder` in the order of their names, and how many other files there are.
+def scan(folder: Path, key_of: Callable[[str], str]) -> tuple[list[Source], list[str]]:
+    """The media files under `folder` in the order of their names, and the names of the other files.
 
     `key_of` makes a row key of a file's sha256. Links are followed; what is hidden is neither media nor counted.
     """
     if not folder.is_dir():
         raise StippleError(f"{folder} is not a folder; put videos and pictures there, or set `input` in params.yaml")
     sources: dict[str, Source] = {}
-    twins, ignored = [], 0
+    twins: list[Source] = []
+    ignored: list[str] = []
     for path in _files(folder):
         name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
         if path.suffix.lower() not in media.MEDIA:
-            ignored += 1
+            ignored.append(name)
         elif name in sources:
             twins.append(Source(str(path), name, reason="has a name that reads like another file's; rename it"))
         else:
             sources[name] = _source(path, name, key_of)
     if not sources:
+        others = f"({len(ignored)} other files)"
         raise StippleError(
-            f"{folder} has no videos or pictures ({ignored} other files); put some there, or set `input` in params.yaml"
+            f"{folder} has no videos or pictures {others}; put some there, or set `input` in params.yaml"
         )
     return sorted([*sources.values(), *twins], key=lambda source: source.name), ignored
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from tasks import frames
 from tasks.clips import media
+from tasks.clips import video as videos
 from tasks.errors import Refused
 from tasks.store import tables
 from tests.support.clips import moving_square, refused, settings_with, video
@@ -67,7 +68,7 @@ def test_how_many_files_are_decoded_at_once_changes_nothing(tmp_path, monkeypatc
     for workers, ahead, small in ((1, 16, 0), (2, 1, 1 << 20), (4, 3, 0), (3, 2, 1 << 20)):
         monkeypatch.setattr(frames, "WORKERS", workers)
         monkeypatch.setattr(frames, "AHEAD", ahead)
-        monkeypatch.setattr(media, "SMALL", small)
+        monkeypatch.setattr(videos, "SMALL", small)
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
         shutil.rmtree(tmp_path / ".stipple", ignore_errors=True)
         run(tmp_path, every=1)
