@@ -150,7 +150,7 @@ def w2(x: Tensor, y: Tensor) -> float:
     """Exact 2-Wasserstein distance of two sets of points [N, D]: the root of the mean squared assigned distance."""
     shapes = [tuple(x.shape), tuple(y.shape)]
     require(x.ndim == 2 and x.shape == y.shape, "the shapes of x and y", shapes, "[N, D] both")
-    x, y = _alike(x, y)
+    x, y = x.detach().cpu().double(), y.detach().cpu().double()
     paired, y, size = in_unit_box(couplings.exact_ot(x, y, block=None), y, 0)
     return float((paired - y).square().sum(-1).mean().sqrt() * size)
 
@@ -172,13 +172,9 @@ def _pairs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _same_space(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the more precise of their types, and in single precision at least."""
     require_clouds("x", x)
     require_clouds("y", y)
     require(x.shape[2] == y.shape[2], "the dimension of x and y", [x.shape[2], y.shape[2]], "equal")
-    return _alike(x, y)
-
-
-def _alike(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the more precise of their types, and in single precision at least."""
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     return x.to(dtype), y.to(dtype)
