@@ -59,7 +59,8 @@ def kind(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(512)
     if head[4:8] == b"ftyp":
-        brands = {head[at : at + 4] for at in (8, *range(16, int.from_bytes(head[:4]), 4)) if at < len(head)}
+        end = min(int.from_bytes(head[:4]), len(head))
+        brands = {head[at : at + 4] for at in (8, *range(16, end, 4))}
         if brands & {b"avif", b"avis"}:
             return "still"
         return "heif" if head[8:12] in HEIF_BRANDS else "video"

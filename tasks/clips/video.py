@@ -43,9 +43,8 @@ class Frame(NamedTuple):
 
 def pictures(path: Path, every: int, max_side: int) -> Iterator[Picture]:
     """Yield frames 0, `every`, 2 `every`, … of `path`. Raises Refused at the end if some of its frames are lost."""
-    with av.open(
-        str(path.absolute()), options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
-    ) as container:
+    only = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    with av.open(str(path.absolute()), options=only, metadata_errors="replace") as container:
         stream = _chosen(container)
         stream.thread_type = "AUTO" if path.stat().st_size > SMALL else "NONE"
         check_size(stream.codec_context.width, stream.codec_context.height)

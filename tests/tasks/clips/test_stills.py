@@ -139,6 +139,9 @@ def test_content_decides_before_the_suffix_does(tmp_path: Path) -> None:
         for suffix in (".jpg", ".mp4", ".heic", ".png"):
             assert len(pictures(path.rename(tmp_path / f"other{suffix}"))) == 3, (path, suffix)
             (tmp_path / f"other{suffix}").rename(path)
+    (tmp_path / "odd.mp4").write_bytes(b"\xff\xff\xff\xffftypisom" + b"\0" * 600)  # a box of 4 GB
+    with pytest.raises(Refused, match="not a video or picture"):
+        pictures(tmp_path / "odd.mp4")
     (tmp_path / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100)
     with pytest.raises(Refused, match=r"HEIC picture.*convert it to JPEG"):
         pictures(tmp_path / "phone.jpg")

@@ -163,6 +163,20 @@ def test_a_cut_avi_is_cut_short(tmp_path: Path) -> None:
     assert 10 < len(found) < 50 and "cut short" in refused
 
 
+def test_a_title_that_is_not_utf_8_does_not_cost_the_clip(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        container.metadata["title"] = "Caf\xe9s"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 96, 64
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(SQUARE, format="rgb24")))
+        container.mux(stream.encode())
+    content = (tmp_path / "a.avi").read_bytes()
+    assert content.count(b"Caf\xc3\xa9s") == 1
+    (tmp_path / "a.avi").write_bytes(content.replace(b"Caf\xc3\xa9s", b"Caf\xe9s\0"))
+    found, refused = pictures(tmp_path / "a.avi")
+    assert len(found) == 1 and not refused
+
+
 def test_an_edit_list_is_no_loss() -> None:
     found, refused = pictures(DATA / "trimmed.mp4")
     assert [number(picture) for picture in found] == list(range(10, 30)) and not refused
