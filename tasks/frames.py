@@ -35,7 +35,7 @@ from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.store.schemas import SCHEMAS
 from tasks.store.tables import Row
 
-VERSION = 1
+VERSION = 2
 TABLE = Path("data/frames.parquet")
 DECODED = Path(".stipple/frames")
 BATCH_FILES, BATCH_BYTES = 64, 64 << 20
@@ -199,7 +199,7 @@ def decode_source(
                     last["near_duplicates"] += 1
                     continue
                 yield last
-            last, last_hash = _row(source, picture) | {"near_duplicates": int(near)}, hashed
+            last, last_hash = _row(source, picture) | {"dhash": hashed, "near_duplicates": int(near)}, hashed
     except Refused as refused:
         if last is not None:
             yield last | {"row_key": None}
@@ -226,6 +226,7 @@ def _row(source: Source, picture: media.Picture) -> Row:
         "width": picture.image.width,
         "height": picture.image.height,
         "sha256": hashlib.sha256(content).hexdigest(),
+        "source_sha256": source.sha256,
         "row_key": source.key,
     }
 

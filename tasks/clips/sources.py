@@ -12,13 +12,14 @@ from tasks.errors import Refused, StippleError
 
 @dataclass(frozen=True)
 class Source:
-    """A file of the input folder: its `name` in the tables, and its row key or the `reason` why it cannot be used."""
+    """A file of the input folder: its `name` in the tables; its row key and content, or the `reason` why not."""
 
     path: str
     name: str
     size: int = 0
     key: str | None = None
     reason: str | None = None
+    sha256: str | None = None
 
 
 def scan(folder: Path, key_of: Callable[[str], str]) -> tuple[list[Source], int]:
@@ -81,4 +82,4 @@ def _source(path: Path, name: str, key_of: Callable[[str], str]) -> Source:
         return Source(str(path), name, reason=str(refused))
     except OSError as error:
         return Source(str(path), name, reason=f"cannot be read: {error.strerror}")
-    return Source(str(path), name, size, key_of(content))
+    return Source(str(path), name, size, key_of(content), sha256=content)
