@@ -32,7 +32,7 @@ def scan(folder: Path, key_of: Callable[[str], str]) -> tuple[list[Source], int]
     sources: dict[str, Source] = {}
     twins, ignored = [], 0
     for path in _files(folder):
-        name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+        name = _name(path, folder)
         if path.suffix.lower() not in media.MEDIA:
             ignored += 1
         elif name in sources:
@@ -51,7 +51,23 @@ def digests(folder: Path) -> dict[str, str]:
     return {source.name: source.key for source in scan(folder, key_of=str)[0] if source.key}
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def unhashable(folder: Path) -> list[str]:
+    """What DVC cannot read under `folder`: no regular file, no permission, or a name that is not UTF-8."""
+    return [
+        path.relative_to(folder).as_posix()
+        for path in _files(folder, hidden=True)
+        if not path.is_file()
+        or not os.access(path, os.R_OK)
+        or _name(path, folder) != path.relative_to(folder).as_posix()
+    ]
+
+
+def _name(path: Path, folder: Path) -> str:
+    """The name of `path` in the tables: another than its own where that is not UTF-8."""
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _files(folder: Path, hidden: bool = False) -> Iterator[Path]:
     walked = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
         status = Path(place).stat()
@@ -59,8 +75,8 @@ def _files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         walked.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if hidden or not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if hidden or not name.startswith("."))
 
 
 def _unreadable(error: OSError) -> None:
@@ -70,6 +86,8 @@ def _unreadable(error: OSError) -> None:
 
 def _source(path: Path, name: str, key_of: Callable[[str], str]) -> Source:
     try:
+        if not path.as_posix().endswith(name):
+            raise Refused("has a name that is not UTF-8, so DVC cannot keep track of it; rename it")
         if not path.exists():
             raise Refused("is a link to a file that is not there")
         if not path.is_file():
