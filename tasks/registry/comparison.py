@@ -128,14 +128,14 @@ def clips_of(settings: Settings, root: Path, data: dict[str, Any]) -> dict[str, 
 def commit(root: Path) -> str | None:
     """The git commit whose code and settings these are, or None if they were edited since (or there is none).
 
-    dvc.lock and models/start.json do not count: runs write them.
+    dvc.lock, .dvcignore and models/start.json do not count: runs write them.
     """
 
     def git(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
 
     try:
-        others = ":(exclude)dvc.lock", f":(exclude){warm_start.FILE}"
+        others = ":(exclude)dvc.lock", ":(exclude).dvcignore", f":(exclude){warm_start.FILE}"
         same = git("diff", "--quiet", "HEAD", "--", ".", *others).returncode == 0
         return git("rev-parse", "HEAD").stdout.strip() if same else None
     except OSError:
