@@ -1,12 +1,13 @@
-"""Stage `dataset`: points, summaries and embeddings joined by frame into `data/train_data.pt`, split by source clip.
+"""Stage `dataset`: points, summaries and embeddings joined by frame into `data/train_data.pt`, split by clip.
 
 The split is by clip and not by frame: neighbouring frames are near-copies of each other, and a random split would leak.
+A clip is what `tasks.clips.grouping` says belongs together: a file, its copies, a numbered sequence, near-copies.
 """
 
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.clips import grouping
 from tasks.clouds import artifacts, density
 from tasks.clouds.training_set import HELD_OUT, TRAIN, clip_of
 from tasks.errors import StippleError
@@ -53,8 +55,11 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
         )
     check_quarantine(root, len(frame_ids), settings.params.dataset.max_quarantined)
 
-    held_out = held_out_clips(map(clip_of, frame_ids), settings.params.dataset.held_out)
-    split = [HELD_OUT if clip_of(frame_id) in held_out else TRAIN for frame_id in frame_ids]
+    identity, grouped = grouping.identities(source_files(root), settings.params.frames.near_duplicate_distance)
+    used = {clip_of(frame_id): identity[clip_of(frame_id)] for frame_id in frame_ids}
+    held_out = held_out_clips(used, settings.params.dataset.held_out)
+    clips = [used[clip_of(frame_id)] for frame_id in frame_ids]
+    split = [HELD_OUT if clip in held_out else TRAIN for clip in clips]
     content = serialized(
         {
             "image_paths": frame_ids,
@@ -65,6 +70,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
             "num_samples": len(frame_ids),
             "frame_ids": frame_ids,
             "summaries": [summaries[frame_id] for frame_id in frame_ids],
+            "clips": clips,
             "split": split,
             "embedder": embedder.model_dump() | {"revision": checkpoints.locate(embedder, root).digest},
             "density": density.from_maps(maps),
@@ -72,14 +78,20 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     )
     counts = {
         "frames": len(frame_ids),
-        "clips": len(set(map(clip_of, frame_ids))),
+        "clips": len(set(clips)),
         "held_out_frames": split.count(HELD_OUT),
         "held_out_clips": len(held_out),
         "distinct_summaries": len({summaries[frame_id] for frame_id in frame_ids}),
+        **{what: len(names) for what, names in grouped.items()},
         "quarantined": tables.write_quarantine(root, "dataset", refused),
     }
     files.write(root / artifacts.TRAIN_DATA, content)
-    report = {**counts, "held_out": sorted(held_out), "sha256": hashlib.sha256(content).hexdigest()}
+    report = {
+        **counts,
+        "held_out": sorted(name for name, clip in used.items() if clip in held_out),
+        "grouped": grouped,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
     files.write(root / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     return counts
 
@@ -87,19 +99,19 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
 def check_quarantine(root: Path, usable: int, most: float) -> None:
     """Raise StippleError if more than a share `most` of the files, or of the frames out of them, was refused.
 
-    `usable` frames came through all stages.
+    A file that kept frames was not, though a part of it may be in quarantine. `usable` frames came through all stages.
     """
 
     def quarantine(stage: str) -> Path:
         return root / "data" / "quarantine" / f"{stage}.parquet"
 
     frames = root / "data" / "frames.parquet"
-    lost = {row["source"] for row in tables.read(quarantine("frames"), ["source"])}
-    every = lost | {row["source"] for row in tables.read(frames, ["source"], 4096)}
+    kept = {row["source"] for row in tables.read(frames, ["source"], tables.GROUP_ROWS)}
+    lost = {row["source"] for row in tables.read(quarantine("frames"), ["source"])} - kept
     worst = max(map(quarantine, ROW_STAGES), key=tables.count)
     total = tables.count(frames)
     for bad, whole, what, table in (
-        (len(lost), len(every), "files", quarantine("frames")),
+        (len(lost), len(kept | lost), "files", quarantine("frames")),
         (total - usable, total, "frames", worst),
     ):
         if bad > most * whole:
@@ -109,17 +121,27 @@ def check_quarantine(root: Path, usable: int, most: float) -> None:
             )
 
 
-def held_out_clips(clips: Iterable[str], share: float) -> set[str]:
-    """The clips kept away from training: those whose path hashes below `share`, and always one at least on each side.
+def source_files(root: Path) -> list[grouping.File]:
+    """The files that the frames are of."""
+    found: dict[str, grouping.File] = {}
+    columns = ["source", "source_sha256", "dhash"]
+    for row in tables.read(root / "data" / "frames.parquet", columns, tables.GROUP_ROWS):
+        name = row["source"]
+        found[name] = grouping.File(name, row["source_sha256"], None if name in found else row["dhash"])
+    return list(found.values())
 
-    Whether a clip is held out depends on its own path alone, so adding clips moves none from one side to the other
-    (unless a side would be empty without it).
+
+def held_out_clips(clips: Mapping[str, str], share: float) -> set[str]:
+    """The clips kept away from training: those whose identity hashes below `share`, and one at least on each side.
+
+    `clips` are the identities of the usable files. Whether a clip is held out depends on its own identity alone, so
+    adding clips moves none from one side to the other (unless a side would be empty without it).
     """
-    place = {clip: int.from_bytes(hashlib.sha256(clip.encode()).digest()[:8]) / 2**64 for clip in clips}
+    place = {clip: int.from_bytes(hashlib.sha256(clip.encode()).digest()[:8]) / 2**64 for clip in clips.values()}
     if len(place) < 2:
         raise StippleError(
-            f"only one clip ({', '.join(place)!r}) is usable, but the split needs 2 or more: one to train on and one "
-            "held out; add clips or pictures to the input folder"
+            f"only one clip ({min(clips)!r}{', which is more than one file' * (len(clips) > 1)}) is usable, but the "
+            "split needs 2 or more: one to train on and one held out; add clips or pictures to the input folder"
         )
     ranked = sorted(place, key=place.__getitem__)
     below = sum(value < share for value in place.values())

@@ -51,7 +51,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     by_steps = {n: drawn(model.network, n, params.guidance, few) for n in FEW_STEPS}
 
     summaries = [data["summaries"][i] for i in rows]
-    clips = [training_set.clip_of(data["frame_ids"][i]) for i in rows]
+    clips = [data["clips"][i] for i in rows]
     scores: dict[str, Any] = {
         **scoring.distances(clouds, truth),
         **scoring.retrievals(clouds, truth, summaries, clips),
@@ -63,7 +63,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
         "held_out": {
             "frames": len(held_out),
             "frames_drawn": len(rows),
-            "clips": len(set(clips)),
+            "clips": len({data["clips"][i] for i in held_out}),
             "distinct_summaries": len(set(summaries)),
         },
         "settings": {"steps": params.steps, "guidance": params.guidance, "baseline_steps": params.baseline_steps},

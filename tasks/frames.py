@@ -204,7 +204,7 @@ def decode_source(
                     last["near_duplicates"] += 1
                     continue
                 yield last
-            last, last_hash = _row(source, picture) | {"near_duplicates": int(near)}, hashed
+            last, last_hash = _row(source, picture) | {"dhash": hashed, "near_duplicates": int(near)}, hashed
     except Refused as refused:
         if last is not None:
             yield last | {"row_key": None}
@@ -231,6 +231,7 @@ def _row(source: Source, picture: Picture) -> Row:
         "width": picture.image.width,
         "height": picture.image.height,
         "sha256": hashlib.sha256(content).hexdigest(),
+        "source_sha256": source.sha256,
         "row_key": source.key,
     }
 

@@ -71,7 +71,7 @@ def _run(settings: Settings, root: Path) -> dict[str, Any]:
             "start": asdict(begin),
             "trained_on": {
                 "frames": len(rows),
-                "clips": len({training_set.clip_of(data["frame_ids"][i]) for i in rows}),
+                "clips": len({data["clips"][i] for i in rows}),
             },
         }
         files.write(root / artifacts.CURVE, fitting.curve(result.losses, recipe, seed))

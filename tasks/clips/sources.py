@@ -12,13 +12,14 @@ from tasks.errors import Refused, StippleError
 
 @dataclass(frozen=True)
 class Source:
-    """A file of the input folder: its `name` in the tables, and its row key or the `reason` why it cannot be used."""
+    """A file of the input folder: its `name` in the tables; its row key and content, or the `reason` why not."""
 
     path: str
     name: str
     size: int = 0
     key: str | None = None
     reason: str | None = None
+    sha256: str | None = None
 
 
 def scan(folder: Path, key_of: Callable[[str], str]) -> tuple[list[Source], list[str]]:
@@ -32,7 +33,7 @@ def scan(folder: Path, key_of: Callable[[str], str]) -> tuple[list[Source], list
     twins: list[Source] = []
     ignored: list[str] = []
     for path in _files(folder):
-        name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+        name = _name(path, folder)
         if path.suffix.lower() not in media.MEDIA:
             ignored.append(name)
         elif name in sources:
@@ -52,7 +53,23 @@ def digests(folder: Path) -> dict[str, str]:
     return {source.name: source.key for source in scan(folder, key_of=str)[0] if source.key}
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def unhashable(folder: Path) -> list[str]:
+    """What DVC cannot read under `folder`: no regular file, no permission, or a name that is not UTF-8."""
+    return [
+        path.relative_to(folder).as_posix()
+        for path in _files(folder, hidden=True)
+        if not path.is_file()
+        or not os.access(path, os.R_OK)
+        or _name(path, folder) != path.relative_to(folder).as_posix()
+    ]
+
+
+def _name(path: Path, folder: Path) -> str:
+    """The name of `path` in the tables: another than its own where that is not UTF-8."""
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _files(folder: Path, hidden: bool = False) -> Iterator[Path]:
     walked = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
         status = Path(place).stat()
@@ -60,8 +77,8 @@ def _files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         walked.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if hidden or not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if hidden or not name.startswith("."))
 
 
 def _unreadable(error: OSError) -> None:
@@ -71,6 +88,8 @@ def _unreadable(error: OSError) -> None:
 
 def _source(path: Path, name: str, key_of: Callable[[str], str]) -> Source:
     try:
+        if not path.as_posix().endswith(name):
+            raise Refused("has a name that is not UTF-8, so DVC cannot keep track of it; rename it")
         if not path.exists():
             raise Refused("is a link to a file that is not there")
         if not path.is_file():
@@ -83,4 +102,4 @@ def _source(path: Path, name: str, key_of: Callable[[str], str]) -> Source:
         return Source(str(path), name, reason=str(refused))
     except OSError as error:
         return Source(str(path), name, reason=f"cannot be read: {error.strerror}")
-    return Source(str(path), name, size, key_of(content))
+    return Source(str(path), name, size, key_of(content), sha256=content)

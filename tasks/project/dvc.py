@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from dvc.dependency.base import DependencyDoesNotExistError
@@ -70,6 +71,11 @@ def inputs(stage: PipelineStage) -> dict[str, str]:
     return {"command": str(stage.cmd)} | {str(dep): repr(dep.hash_info.value) for dep in stage.deps}
 
 
+def folders(stage: PipelineStage) -> list[Path]:
+    """The folders that the stage depends on."""
+    return [path for path in (Path(str(dep)) for dep in stage.deps) if path.is_dir()]
+
+
 def remove_outputs(stage: PipelineStage) -> None:
     stage.remove_outs(ignore_remove=False, force=False)
 
@@ -111,6 +117,9 @@ def cached_outputs(stage: PipelineStage, restored: dict[str, HashInfo]) -> dict[
     for dep in stage.deps:
         if str(dep) in restored:
             dep.hash_info = restored[str(dep)]
+            dep.get_hash = partial(
+                restored.get, str(dep)
+            )  # `_load` would read it from the disk, where it may be missing
         else:
             try:
                 dep.save()

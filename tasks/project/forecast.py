@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tasks.errors import Damaged
 from tasks.pipeline import INPUT, STAGES
-from tasks.project import dvc
+from tasks.project import dvc, ignoring
 from tasks.project.reproduction import Outcome
 from tasks.settings import Settings
 from tasks.store import fill, tables
@@ -45,10 +45,11 @@ def stages() -> list[Forecast]:
             makers = {remade[str(dep)] for dep in stage.deps if str(dep) in remade}
             after = tuple(known.stage for known in found if known.stage in makers)
             back = any(str(dep) in restored for dep in stage.deps)
-            if not after and not back and not stage.changed():
+            unread = bool(folders := dvc.folders(stage)) and ignoring.pending(folders) is not None
+            if not unread and not after and not back and not stage.changed():
                 found.append(Forecast(stage.name, Outcome.UNCHANGED))
                 continue
-            content = None if after else dvc.cached_outputs(stage, restored)
+            content = None if after or unread else dvc.cached_outputs(stage, restored)
             if content is None:
                 remade |= dict.fromkeys(map(str, stage.outs), stage.name)
                 found.append(Forecast(stage.name, Outcome.COMPUTED, after))
@@ -73,16 +74,22 @@ class Amount:
 
 
 def amounts(settings: Settings, root: Path, forecast: list[Forecast], previous: Previous) -> Iterator[Amount | None]:
-    """How much each stage of `forecast` would compute; None for those that have no rows.
+    """How much each stage of `forecast` would compute; None for those that have no rows, or none to count them in yet.
 
     For a stage whose input is computed anew this is an upper bound: each row is one of today's, or one of those that
     the stage before it computes.
     """
     done: dict[str, Amount] = {}
+    uncounted: set[str | None] = {
+        found.stage
+        for found in forecast
+        if found.outcome is Outcome.RESTORED and not (root / "data" / f"{found.stage}.parquet").is_file()
+    }
     for found in forecast:
         name = found.stage
         rows_of = STAGES[name].rows_of if found.outcome is Outcome.COMPUTED else None
-        if rows_of is None:
+        if rows_of is None or rows_of in uncounted:
+            uncounted |= {name} if rows_of else set()
             yield None
             continue
         done[name] = _frames(settings, root, previous) if rows_of == INPUT else _rows(name, settings, root, previous)

@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 
 from tasks.errors import StippleError
-from tasks.project import dvc
+from tasks.project import dvc, ignoring
 from tasks.project.mending import mend
 from tasks.store.digests import digest_of
 
@@ -47,17 +47,17 @@ def reproduce(name: str, compute: Callable[[], None]) -> Outcome:
     """
     with _told_when_full(), dvc.open_repo() as repo:
         mend(repo)
-        stage = dvc.load_stage(repo, name)
+        stage = _load(repo, name)
         with repo.lock:
             if not stage.changed():
                 return Outcome.UNCHANGED
-            asked = dvc.inputs(dvc.load_stage(repo, name))
+            asked = dvc.inputs(_load(repo, name))
             dvc.remove_outputs(stage)
             restored = dvc.restore_cached(stage)
         if not restored:
             try:
                 compute()
-                _check_unchanged(name, asked, dvc.inputs(dvc.load_stage(repo, name)))
+                _check_unchanged(name, asked, dvc.inputs(_load(repo, name)))
             except BaseException:
                 with repo.lock:
                     dvc.restore_recorded(stage)
@@ -95,7 +95,14 @@ def question(name: str) -> str:
 
 def _inputs(name: str) -> dict[str, str]:
     with dvc.open_repo() as repo, repo.lock:
-        return dvc.inputs(dvc.load_stage(repo, name))
+        return dvc.inputs(_load(repo, name))
+
+
+def _load(repo: dvc.Repo, name: str) -> dvc.PipelineStage:
+    """Stage `name`, after .dvcignore was told what in its folders DVC must not touch."""
+    stage = dvc.load_stage(repo, name)
+    folders = dvc.folders(stage)  # the frames stage alone has one
+    return dvc.load_stage(repo, name) if folders and ignoring.update(folders) else stage
 
 
 def _check_unchanged(name: str, asked: dict[str, str], now: dict[str, str]) -> None:

@@ -38,7 +38,7 @@ def status(settings: Settings, root: Path) -> Iterator[str]:
         known = versions.clips(root, champion)
         today = {digest: name for name, digest in sources.digests(root / settings.params.input).items()}
         then = {clip["sha256"]: name for name, clip in known.items()}
-        uses = [clip["use"] for clip in known.values()]
+        uses = [use for use, _ in {(file["use"], file.get("clip", file["sha256"])) for file in known.values()}]
         yield f"Champion: {champion}, trained on {uses.count('train')} clips, tested on {uses.count('held_out')}."
         yield from _listed("New since", [today[digest] for digest in today.keys() - then.keys()])
         yield from _listed("Gone since", [then[digest] for digest in then.keys() - today.keys()])

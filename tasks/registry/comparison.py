@@ -47,7 +47,7 @@ def judge(settings: Settings, root: Path, question: str) -> dict[str, Any]:
         "scores": {
             metric: {name: round(score.mean(metric), 4) for name, score in scores.items()} for metric in gate.BETTER
         },
-        "held_out": {"frames": len(frames), "clips": len({training_set.clip_of(data["frame_ids"][i]) for i in frames})},
+        "held_out": {"frames": len(frames), "clips": len({data["clips"][i] for i in frames})},
         "rules": settings.params.promote.model_dump(),
         "data": hashlib.sha256((root / artifacts.TRAIN_DATA).read_bytes()).hexdigest(),
         "trained_on": card["trained_on"],
@@ -85,7 +85,7 @@ def measure(
             for metric, values in scored(x, truth, texts).items():
                 sums = totals.setdefault(name, {})
                 sums[metric] = sums.get(metric, 0) + values / draws
-    clips = tuple(training_set.clip_of(data["frame_ids"][i]) for i in frames)
+    clips = tuple(data["clips"][i] for i in frames)
     return {name: Scores(clips, values) for name, values in totals.items()}
 
 
@@ -100,38 +100,42 @@ def scored(clouds: Tensor, truth: Tensor, texts: list[str]) -> dict[str, np.ndar
 
 
 def unseen(data: dict[str, Any], clips: dict[str, Any], seen: set[str], most: int) -> Tensor:
-    """At most `most` held-out frames, evenly spread, of clips whose digests are not among `seen`: [F].
+    """At most `most` held-out frames, evenly spread, of clips of which nothing is among `seen`: [F].
 
-    `clips` are the input files of today, as `registry.clips` has them.
+    `clips` are the input files of today, as `versions.clips` has them; `seen` are digests of files and identities.
     """
     held_out = training_set.rows_of(data, training_set.HELD_OUT)
-    names = [training_set.clip_of(data["frame_ids"][i]) for i in held_out]
-    fresh = torch.tensor([clips[name]["sha256"] not in seen for name in names])
+    names = map(training_set.clip_of, data["frame_ids"])
+    known = {clip for name, clip in zip(names, data["clips"], strict=True) if clips[name]["sha256"] in seen} | seen
+    fresh = torch.tensor([data["clips"][i] not in known for i in held_out])
     if not fresh.any():
         raise StippleError("the champion was trained on every clip that is held out now; add clips, then retrain")
     return scoring.spread(held_out[fresh], most)
 
 
 def clips_of(settings: Settings, root: Path, data: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """The input files of today: name → `sha256`, and what its frames are for (train, held_out, or none)."""
-    use = {training_set.clip_of(name): side for name, side in zip(data["frame_ids"], data["split"], strict=True)}
+    """The input files of today: name → `sha256`, `use` (train, held_out, or none) and `clip` of its frames."""
+    used = {
+        training_set.clip_of(name): {"use": side, "clip": clip}
+        for name, side, clip in zip(data["frame_ids"], data["split"], data["clips"], strict=True)
+    }
     found = sources.digests(root / settings.params.input)
-    if lacking := sorted(use.keys() - found.keys()):
+    if lacking := sorted(used.keys() - found.keys()):
         raise StippleError(f"{lacking[0]} left the input folder while its frames were in use; run again")
-    return {name: {"sha256": digest, "use": use.get(name, "none")} for name, digest in found.items()}
+    return {name: {"sha256": digest, **used.get(name, {"use": "none"})} for name, digest in found.items()}
 
 
 def commit(root: Path) -> str | None:
     """The git commit whose code and settings these are, or None if they were edited since (or there is none).
 
-    dvc.lock and models/start.json do not count: runs write them.
+    dvc.lock, .dvcignore and models/start.json do not count: runs write them.
     """
 
     def git(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
 
     try:
-        others = ":(exclude)dvc.lock", f":(exclude){warm_start.FILE}"
+        others = ":(exclude)dvc.lock", ":(exclude).dvcignore", f":(exclude){warm_start.FILE}"
         same = git("diff", "--quiet", "HEAD", "--", ".", *others).returncode == 0
         return git("rev-parse", "HEAD").stdout.strip() if same else None
     except OSError:

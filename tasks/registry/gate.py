@@ -54,16 +54,20 @@ def decide(champion: Scores, challenger: Scores, floor: Scores, rules: Promote) 
     gains = {metric: gain(champion, challenger, metric) for metric in BETTER}
     clips, won = len(set(challenger.clips)), gains[rules.metric].mean()
     way = max(float(gain(champion, floor, rules.metric).mean()), 0.0)
+    least = rules.margin * way
     low, high = interval(gains[rules.metric], rules.confidence)
     change = f"{rules.metric} {champion.mean(rules.metric):.4f} → {challenger.mean(rules.metric):.4f}"
     asked = [
-        (clips >= rules.min_clips, f"enough held-out clips: {clips}, at least {rules.min_clips}"),
+        (clips >= rules.min_clips, f"enough held-out clips: {clips}, asked: {rules.min_clips} or more"),
         (
-            won > 0 and won >= rules.margin * way,
-            f"better by the margin: {change}, a gain of {won:.4f}, at least {rules.margin * way:.4f} "
-            f"({rules.margin:.0%} of the {way:.4f} to the floor)",
+            won > 0 and won >= least,
+            f"better by the margin: {change}, a gain of {won:.4g}, asked: "
+            f"{f'{least:.4g} or more' if least else 'above 0'} ({rules.margin:.0%} of the {way:.4f} to the floor)",
         ),
-        (low > 0, f"more than luck: the gain's {rules.confidence:.0%} interval is {low:.4f} to {high:.4f}, above 0"),
+        (
+            low > 0,
+            f"more than luck: the gain's {rules.confidence:.0%} interval is {low:.4g} to {high:.4g}, asked: above 0",
+        ),
     ]
     for metric in BETTER:
         if metric != rules.metric:

@@ -166,15 +166,19 @@ def card(root: Path, version: str) -> dict[str, Any]:
 
 
 def clips(root: Path, version: str) -> dict[str, dict[str, str]]:
-    """The input files when `version` was trained: name → `sha256`, and `use` (train, held_out, or none)."""
+    """The input files when `version` was trained: name → `sha256`, `use` (train, held_out, or none), and `clip`.
+
+    `clip` is the identity of what the file belongs to (`tasks.clips.grouping`); versions of before 2026-11-27 lack it.
+    """
     return json.loads((root / read(root, version) / CLIPS).read_text())
 
 
 def seen(root: Path, version: str | None) -> set[str]:
-    """The digests of the clips that `version` was trained on, or any version that its training began as."""
+    """Digests of the files, and clips, that `version` was trained on, or any version that its training began as."""
     if version is None:
         return set()
-    own = {clip["sha256"] for clip in clips(root, version).values() if clip["use"] == "train"}
+    trained = [file for file in clips(root, version).values() if file["use"] == "train"]
+    own = {file.get(what, file["sha256"]) for file in trained for what in ("sha256", "clip")}
     return own | seen(root, card(root, version)["start"]["version"])
 
 

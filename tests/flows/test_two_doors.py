@@ -1,5 +1,7 @@
 """`dvc` and `stipple run` take turns on one project, as people do, and come to the bytes of a single clean run."""
 
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +14,10 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.projects import CLIPS, Environment, Run, computed, digests
+from tasks.store import tables
+from tests.support import ROOT
+from tests.support.bad_files import BAD
+from tests.support.projects import CLIPS, Environment, Run, computed, digests, edited
 
 STAGES = 9
 
@@ -59,6 +64,41 @@ def nothing_is_left(project: Path, run: Run) -> None:
     assert "up to date" in run(project, "dvc", "status")
     output = run(project, "stipple", "run")
     assert output.count("Cached('unchanged'") == STAGES and computed(output) == {}
+
+
+def test_a_table_that_was_removed_is_forecast_to_come_back(clean: Path, run: Run, tmp_path: Path) -> None:
+    project = shutil.copytree(clean, tmp_path / "project", symlinks=True)
+    (project / "data" / "frames.parquet").unlink()
+    forecast = run(project, "stipple", "run", "--dry-run").splitlines()
+    assert forecast[1].split(maxsplit=1) == ["frames", "come back from DVC's cache"]
+    assert not [line for line in forecast if " run" in line]
+    assert "would take from DVC's cache frames" in run(project, "stipple", "status")
+
+
+def test_every_bad_file_is_quarantined_behind_both_doors(
+    clean: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = shutil.copytree(clean, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(project)
+    with edited(project / "params.yaml") as params:
+        params["dataset"]["max_quarantined"] = 1.0
+    for name, make, _ in BAD:
+        make(project / "clips" / name)
+    assert "would compute frames" in run(project, "stipple", "status")
+    run(project, "stipple", "run")
+    refused = {row["source"]: row["reason"] for row in tables.read(project / "data/quarantine/frames.parquet")}
+    assert len(refused) == len(BAD)
+    for name, _, reason in BAD:
+        assert re.search(reason, refused[os.fsencode(name).decode("utf-8", "backslashreplace")])
+    assert "up to date" in run(project, "dvc", "status")
+    result = digests(project)
+    shutil.rmtree(project / ".dvc" / "cache" / "runs")
+    run(project, "dvc", "repro", "--force", "dataset")
+    assert digests(project) == result
+    for name, _, _ in BAD:
+        (project / "clips" / name).unlink()
+    assert computed(run(project, "stipple", "run"))["frames"] == 0
+    assert (project / ".dvcignore").read_text() == (ROOT / ".dvcignore").read_text()
 
 
 def test_interrupted_runs_and_single_stages_end_in_the_bytes_of_a_clean_run(

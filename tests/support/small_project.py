@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,8 @@ def _row(clip: str, index: int) -> dict:
         "row_key": frame_id,
         "source": clip,
         "frame_index": index,
+        "source_sha256": hashlib.sha256(clip.encode()).hexdigest(),
+        "dhash": 0,
         "image": {"bytes": png, "path": None},
         "weights": {"bytes": png, "path": None},
         "summary": f"A {clip.partition('.')[0]}, moved {index} times.",

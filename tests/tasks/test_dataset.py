@@ -69,6 +69,25 @@ def test_a_frame_that_a_stage_refused_is_in_quarantine_and_not_in_the_data(root,
     assert not set(refused) & set(training_set.load(root)["frame_ids"])
 
 
+def test_copies_are_on_one_side_and_the_summary_and_the_report_say_so(root, settings):
+    """The last file alone would be held out, by its content; the others are copies of each other."""
+    digest = dict.fromkeys(small_project.CLIPS[:-1], "a")
+    small_project.change(
+        root,
+        "frames",
+        lambda rows: [row | {"source_sha256": digest.get(row["source"], row["source_sha256"])} for row in rows],
+    )
+    summary = dataset.run(settings, root)
+    assert (summary["clips"], summary["held_out_clips"], summary["copies"], summary["in_sequences"]) == (2, 1, 3, 0)
+    data, report = training_set.load(root), json.loads((root / "data" / "dataset.json").read_text())
+    copies = [training_set.clip_of(frame_id) in digest for frame_id in data["frame_ids"]]
+    assert {(copy, side) for copy, side in zip(copies, data["split"], strict=True)} in (
+        {(True, "train"), (False, "held_out")},
+        {(True, "held_out"), (False, "train")},
+    )
+    assert report["grouped"]["copies"] == ["square.mp4", "bar.mp4", "cross.mp4"]
+
+
 def allowing(settings, share):
     section = settings.params.dataset.model_copy(update={"max_quarantined": share})
     return settings.model_copy(update={"params": settings.params.model_copy(update={"dataset": section})})
@@ -93,6 +112,12 @@ def test_too_many_files_in_quarantine_end_the_run(root, settings):
     assert dataset.run(allowing(settings, 0.2), root)["frames"] == 13
 
 
+def test_a_file_that_kept_frames_is_not_refused_though_a_part_of_it_is_in_quarantine(root, settings):
+    torn = [{"source": clip, "reason": "is damaged from frame 9 on"} for clip in small_project.CLIPS]
+    tables.write_quarantine(root, "frames", torn)
+    assert dataset.run(allowing(settings, 0.0), root)["frames"] == 13
+
+
 def test_no_clip_is_on_both_sides(root, settings):
     dataset.run(settings, root)
     data = training_set.load(root)
@@ -105,15 +130,15 @@ def test_no_clip_is_on_both_sides(root, settings):
 
 @given(st.sets(st.text(max_size=8), min_size=2, max_size=30), st.floats(0, 0.99))
 def test_both_sides_of_the_split_have_a_clip(clips, share):
-    held_out = dataset.held_out_clips(clips, share)
+    held_out = dataset.held_out_clips({clip: clip for clip in clips}, share)
     assert 1 <= len(held_out) < len(clips) and held_out <= clips
 
 
 def test_new_clips_do_not_move_old_ones():
     old, new = [{f"{name} {i}.mp4" for i in range(50)} for name in ("old", "new")]
-    before = dataset.held_out_clips(old, 0.2)
+    before = dataset.held_out_clips({clip: clip for clip in old}, 0.2)
     assert 3 <= len(before) <= 20
-    assert dataset.held_out_clips(old | new, 0.2) & old == before
+    assert dataset.held_out_clips({clip: clip for clip in old | new}, 0.2) & old == before
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from tasks import evaluate
+from tasks.clouds import training_set
 from tasks.errors import StippleError
 from tests.support import small_project
 
@@ -38,6 +40,15 @@ def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byt
     assert all(f"({name})" in report for name in first if name.endswith(".png"))
     evaluate.run(small_project.settings(), root)
     assert outputs(root) == first
+
+
+def test_the_report_counts_the_held_out_clips_and_not_those_that_happen_to_be_drawn(root, monkeypatch):
+    monkeypatch.setattr(evaluate, "FRAMES", 1)
+    data = training_set.load(root)
+    data["split"] = ["train" if name.startswith("circle") else "held_out" for name in data["frame_ids"]]
+    torch.save(data, root / "data" / "train_data.pt")
+    evaluate.run(small_project.settings(), root)
+    assert "1 of 10 frames of 4 held-out clips" in (root / "data" / "evaluation" / "report.md").read_text()
 
 
 def test_the_baseline_can_be_left_out(root):

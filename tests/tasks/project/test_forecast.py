@@ -66,6 +66,14 @@ def test_rows_of_a_lost_store_are_known_from_the_tables(project):
     assert not (root / STORE).exists()
 
 
+def test_rows_of_a_table_that_is_yet_to_come_back_are_not_counted(project):
+    root, _ = project
+    (root / "data" / "frames.parquet").unlink()
+    stages = [Forecast("frames", Outcome.RESTORED), *RUNS]
+    assert work(project, stages) == [None] * 5
+    assert "compute captions, summaries, embeddings, dataset; take from" in forecast.line(stages, work(project, stages))
+
+
 def test_new_files_count_as_files_until_they_are_decoded(tmp_path):
     clips.video(tmp_path / "clips" / "a.mp4", 7)
     found = [Forecast("frames", Outcome.COMPUTED), Forecast("points", Outcome.COMPUTED, ("frames",))]

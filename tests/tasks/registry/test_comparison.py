@@ -131,6 +131,22 @@ def test_clips_that_the_champion_was_trained_on_test_nobody(root, settings):
         comparison.unseen(data, clips, {clip["sha256"] for clip in clips.values()}, 100)
 
 
+def test_what_belongs_to_a_clip_that_was_trained_on_tests_nobody(root, settings):
+    data = training_set.load(root)
+    clips = comparison.clips_of(settings, root, data)
+    first, second, third = sorted(name for name, clip in clips.items() if clip["use"] == "held_out")[:3]
+    joined = data["clips"][data["frame_ids"].index(f"{second}/000000")]
+    data["clips"] = [
+        joined if training_set.clip_of(frame_id) in (first, second) else clip
+        for frame_id, clip in zip(data["frame_ids"], data["clips"], strict=True)
+    ]
+    rows = comparison.unseen(data, clips, {clips[first]["sha256"]}, 100)
+    assert {training_set.clip_of(data["frame_ids"][i]) for i in rows}.isdisjoint({first, second})
+    rows = comparison.unseen(data, clips, {joined}, 100)
+    assert third in {training_set.clip_of(data["frame_ids"][i]) for i in rows}
+    assert {training_set.clip_of(data["frame_ids"][i]) for i in rows}.isdisjoint({first, second})
+
+
 def test_what_the_challenger_began_as_has_seen_its_clips_too(root, settings):
     """v1 was trained on a clip that is held out today; v2 began as v1 and is not the champion any more."""
     held_out = comparison.clips_of(settings, root, training_set.load(root))

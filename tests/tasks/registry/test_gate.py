@@ -107,6 +107,18 @@ def test_scores_of_different_frames_cannot_be_compared():
         decide(scores(), scores(clips=CLIPS[1:]), scores(FLOOR), RULES)
 
 
+def test_what_was_asked_and_not_met_is_said_without_claiming_it():
+    worse = decide(scores(), scores(chamfer=0.14), scores(FLOOR), rules(min_clips=20))
+    assert [reason for reason in worse.reasons if reason.startswith("not ")] == [
+        "not enough held-out clips: 12, asked: 20 or more",
+        "not better by the margin: chamfer 0.1200 → 0.1400, a gain of -0.02, asked: 0.0012 or more "
+        "(2% of the 0.0600 to the floor)",
+        "not more than luck: the gain's 95% interval is -0.02 to -0.02, asked: above 0",
+    ]
+    equal = decide(scores(FLOOR), scores(FLOOR), scores(FLOOR), RULES)
+    assert "a gain of 0, asked: above 0 (2% of the 0.0000 to the floor)" in equal.reasons[1]
+
+
 values = st.floats(0, 1, allow_nan=False, width=32)
 any_clips = st.lists(st.sampled_from("abcdefghijkl"), min_size=1, max_size=40).map(tuple)
 any_rules = st.builds(rules, metric=st.sampled_from(list(BETTER)), margin=st.floats(0, 0.5))
