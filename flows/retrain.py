@@ -28,10 +28,7 @@ def retrain(overrides: RetrainOverrides = NO_OVERRIDES) -> str:
         dataset()
         if reason := versions.nothing_new(rules, ROOT, reproduction.question("train")):
             return report(f"Nothing to do: {reason}.", f"# Nothing to do\n\n{reason[0].upper()}{reason[1:]}.\n")
-        from tasks.registry import (
-            comparison,
-            warm_start,  # with torch: a night without news ends without it
-        )
+        from tasks.registry import comparison, warm_start  # with torch: a night without news ends without it
 
         get_run_logger().info("Training begins %s.", warm_start.choose(rules, ROOT))
         question = reproduction.question("train")
