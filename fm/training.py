@@ -151,7 +151,8 @@ def train(
             are averaged.
         draw_batch: its numbers are cast to the network's precision; integer conditions stay what they are.
         checkpoint_dir: where `checkpoint.pt` is kept. If it holds one of the same run, training goes on from there.
-        on_step: called after each step in the main process.
+        on_step: called after each step in the main process. What it raises ends the run, and in a run of one process
+            the checkpoint of the steps done is written first.
 
     Raises:
         NotFinite: data, loss or gradient became NaN or infinite.
@@ -195,10 +196,17 @@ def train(
             optimizer.zero_grad()
         with torch.no_grad():
             torch._foreach_lerp_(averaged, weights, 1 - config.ema_decay_at(step))
-        if on_step is not None and accelerator.is_main_process:
-            on_step(Progress(step + 1, config.steps, value, rate))
-        if file is not None and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
-            run.save(file, step + 1, accelerator)
+        done = step + 1
+        due = done % config.checkpoint_every == 0 or done == config.steps
+        try:
+            if on_step is not None and accelerator.is_main_process:
+                on_step(Progress(done, config.steps, value, rate))
+        except BaseException:
+            due = accelerator.num_processes == 1  # of several, the others are on their way through the next step
+            raise
+        finally:
+            if file is not None and due:
+                run.save(file, done, accelerator)
     return TrainResult(_finished(ema, network), losses, first)
 
 
