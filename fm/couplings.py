@@ -8,13 +8,14 @@ whole vectors with a condition each, or pictures, `across_batch` pairs them alon
 A coupling is a function (x0, x1, *, condition, generator) → x0; settle its other arguments with `functools.partial`.
 """
 
+from functools import partial
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fm._assignment import assign, squared_distances
+from fm import _sinkhorn
+from fm._assignment import assign, each, squared_distances
 from fm._checks import require, require_finite, require_same_shape
 from fm._random import device_of
 
@@ -108,14 +109,13 @@ def sinkhorn_ot(
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Each x1 gets an x0 drawn from its column of the entropic plan; an x0 may serve twice. Cuturi, arXiv 1306.0895.
+    """Each x1 gets an x0 drawn from its part of the entropic plan; an x0 may serve twice. Cuturi, arXiv 1306.0895.
 
     A Schrödinger bridge of noise σ wants `regularization` 2σ² (Tong et al., arXiv 2302.00482, section 3.2).
     """
-    plan = sinkhorn_plan(x0, x1, regularization=regularization).transpose(-1, -2)
-    rows = plan.reshape(-1, plan.shape[-1]).float().to(device=device_of(generator))
-    drawn = torch.multinomial(rows, 1, generator=generator).reshape(plan.shape[:-1])
-    return _take(x0, drawn)
+    heaped = sinkhorn_plan(x1, x0, regularization=regularization).cumsum_(-1)  # a row for each x1
+    drawn = torch.rand(x1.shape[:-1], generator=generator, device=device_of(generator)).to(heaped).unsqueeze(-1)
+    return _take(x0, torch.searchsorted(heaped, drawn * heaped[..., -1:]).squeeze(-1))
 
 
 def mixed(
@@ -171,18 +171,14 @@ def assignment(x0: Tensor, x1: Tensor, *, block: int | None = None) -> Tensor:
 
 
 def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
-    """The entropic plan [..., N, M] between uniform weights under squared distance, solved in the log domain."""
-    import ot  # here, because the import is slow and most calls do without
+    """The entropic plan [..., N, M] between uniform weights under squared distance, in double precision.
 
+    Each vector of x0 has its whole weight 1/N; of 1/M the vectors of x1 are 1e-9 off in all.
+    """
     require(regularization > 0, "regularization", regularization, "positive")
     _require_sets(x0, x1, alike=False)
     distances, size = squared_distances(x0, x1)
-    costs = distances * size
-    plans = [
-        ot.sinkhorn([], [], cost, regularization, method="sinkhorn_log", numItermax=20_000, stopThr=1e-10, warn=True)
-        for cost in costs.reshape(-1, *costs.shape[-2:]).numpy()
-    ]
-    return torch.from_numpy(np.stack(plans)).reshape(costs.shape)
+    return each(partial(_sinkhorn.plan, regularization=regularization), distances * size)
 
 
 def _solve(x0: Tensor, x1: Tensor) -> Tensor:
