@@ -69,7 +69,7 @@ def test_bad_calls_say_what_is_allowed():
         couplings.exact_ot(x0, x1[:, :5])
     with pytest.raises(ValueError, match="regularization is 0"):
         couplings.sinkhorn_plan(x0, x1, regularization=0)
-    with pytest.raises(ValueError, match=r"shape of condition is \(4,\), but must be \[4, 6\] or \[4, 6, 'C'\]"):
+    with pytest.raises(ValueError, match=r"shape of condition is \(4,\), but must be \[4, 6\] or \[4, 6, '…'\]"):
         couplings.inside_condition(x0, x1, condition=torch.zeros(4))
 
 
@@ -157,6 +157,25 @@ def test_inside_condition_never_crosses_a_label():
     for label in range(3):
         assert sorted(paired[labels == label].tolist()) == sorted(x0[labels == label].tolist())
     assert cost(couplings.exact_ot(x0, x1, block=None), x1) < cost(paired, x1) < cost(x0, x1)
+
+
+@pytest.mark.parametrize("coupling", [couplings.exact_ot, partial(couplings.sinkhorn_ot, regularization=0.5)])
+@pytest.mark.parametrize("kind", ["labels", "rows", "pictures"])
+def test_vectors_are_paired_with_those_of_equal_condition(coupling, kind):
+    x0, x1 = clouds(17, 60, 2)
+    labels = torch.randint(3, (60,), generator=torch.Generator().manual_seed(0))
+    condition = {"labels": labels, "rows": torch.eye(3)[labels], "pictures": labels.view(-1, 1, 1).expand(-1, 2, 2)}
+    paired = coupling(x0, x1, condition=condition[kind], generator=torch.Generator().manual_seed(1))
+    for label in range(3):
+        assert {*map(tuple, paired[labels == label].tolist())} <= {*map(tuple, x0[labels == label].tolist())}
+    assert cost(coupling(x0, x1), x1) < cost(paired, x1) < cost(x0, x1)
+
+
+def test_a_single_vector_is_its_own_pair():
+    x0, x1 = clouds(18, 1, 2)
+    for coupling in PAIRING.values():
+        assert torch.equal(coupling(x0, x1, condition=torch.zeros(1)), x0)
+    assert torch.equal(couplings.across_batch(x0.reshape(1, 1, 2, 1), x1.reshape(1, 1, 2, 1)).flatten(1), x0)
 
 
 def test_the_conditions_weight_goes_from_blind_to_strict():

@@ -247,7 +247,7 @@ def test_nan_data_stops_the_run_naming_step_and_place():
             clouds[5, 0, 0] = float("nan")
         return clouds, condition
 
-    with pytest.raises(training.NotFinite, match=r"step 2: the clouds .* at batch positions \[5\]"):
+    with pytest.raises(training.NotFinite, match=r"step 2: the data .* at batch positions \[5\]"):
         training.train(networks.build(SMALL), spoilt, CONFIG)
 
 
