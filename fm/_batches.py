@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,8 +42,9 @@ class NotFinite(RuntimeError):
     """A batch, a loss or a gradient is NaN or infinite; the message names the step and the part of the batch."""
 
 
-class Example(NamedTuple):
-    """What the network is shown, x_t, t [B], condition and keep [B], and what it should answer.
+@dataclass(frozen=True)
+class Example:
+    """What the network is shown, x_t, t [B], condition and keep [B], and what it should answer: these five in a row.
 
     A cloud is there in k parts, [B·k, N/k, D]. noise: the path's ε, and spread [B] its standard deviation s(t), where
     the path has noise.
@@ -56,6 +58,9 @@ class Example(NamedTuple):
     noise: Tensor | None
     spread: Tensor | None
     parts: int
+
+    def __iter__(self) -> Iterator[Tensor | None]:
+        return iter((self.x, self.t, self.condition, self.keep, self.velocity))
 
 
 def gaussian(x1: Tensor, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ that was killed goes on to the same bytes as one that was not.
 import copy
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -223,10 +223,10 @@ def _moved(example: Example, device: torch.device, dtype: torch.dtype) -> Exampl
     """On the device, and in the network's precision but for labels, which stay integers."""
     moved: dict[str, Any] = {
         name: value.to(device, dtype if value.is_floating_point() else None)
-        for name, value in example._asdict().items()
+        for name, value in vars(example).items()
         if isinstance(value, Tensor)
     }
-    return example._replace(**moved)
+    return replace(example, **moved)
 
 
 def _loss(predicted: Tensor | tuple[Tensor, Tensor], example: Example, path: paths.Path) -> Tensor:
