@@ -73,19 +73,19 @@ def sample(
     network.eval()
     try:
         with torch.set_grad_enabled(differentiable):
+            if diffusion is not None:
+                require(method == "euler", "method", method, "'euler' with diffusion")
+                require(guidance == 1, "guidance", guidance, "1 with diffusion")
+                return solvers.stochastic(
+                    scored(network, condition), x0, times.grid(steps, factor=shift),
+                    diffusion=diffusion, generator=generator, trajectory=trajectory, on_step=on_step,
+                )  # fmt: skip
             if method == "dopri5":
                 require(not trajectory, "trajectory", trajectory, "False with dopri5, whose samples step apart")
                 require(on_step is None, "on_step", on_step, "None with dopri5, whose samples step apart")
                 require(shift == 1, "shift", shift, "1 with dopri5, which chooses its own steps")
                 return solvers.dopri5(velocity, x0)
             grid = times.grid(steps, factor=shift)
-            if diffusion is not None:
-                require(method == "euler", "method", method, "'euler' with diffusion")
-                require(guidance == 1, "guidance", guidance, "1 with diffusion")
-                return solvers.stochastic(
-                    scored(network, condition), x0, grid,
-                    diffusion=diffusion, generator=generator, trajectory=trajectory, on_step=on_step,
-                )  # fmt: skip
             return solvers.integrate(velocity, x0, grid, method=method, trajectory=trajectory, on_step=on_step)
     finally:
         network.train(training)

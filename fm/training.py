@@ -237,7 +237,8 @@ def _loss(predicted: Tensor | tuple[Tensor, Tensor], example: Example, path: pat
     noise, spread = example.noise, example.spread
     require(noise is not None, "path", path.name, "one with noise, as bridge(sigma) has, for a network with a score")
     assert noise is not None and spread is not None
-    return loss + F.mse_loss(spread.reshape(-1, *[1] * (noise.ndim - 1)) * score, -noise)
+    weight = spread.reshape(-1, *[1] * (noise.ndim - 1))
+    return loss + F.mse_loss(weight * score.to(noise.dtype), -noise)
 
 
 @torch.no_grad()

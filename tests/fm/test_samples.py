@@ -105,6 +105,8 @@ def test_labels_draw_their_classes():
     assert torch.allclose(drawn.unflatten(0, (4, 100)).mean(1), SPOTS.means, atol=0.3)
     of_labels = sampling.sample(network, torch.arange(4), 100, steps=8, generator=seeded()).x
     assert torch.allclose(of_labels.mean(1), SPOTS.means, atol=0.3)
+    guided = sampling.sample(network, labels, x0=torch.randn(400, 2, generator=seeded()), steps=8, guidance=2.0).x
+    assert not torch.allclose(guided, drawn) and torch.isfinite(guided).all()
 
 
 def pictures(number=21):
@@ -259,8 +261,9 @@ def test_a_score_wants_a_path_with_noise_and_a_network_that_gives_it(learned):
         training.train(made(Scored), spots, CONFIG)
     with pytest.raises(ValueError, match=r"the network gives no score; train one that does, or see fm\.conversions"):
         sampling.sample(learned, None, x0=torch.randn(4, 2), diffusion=1.0)
-    with pytest.raises(ValueError, match="method is 'heun', but must be 'euler' with diffusion"):
-        sampling.sample(learned, None, x0=torch.randn(4, 2), diffusion=1.0, method="heun")
+    for method in ("heun", "dopri5"):
+        with pytest.raises(ValueError, match=f"method is '{method}', but must be 'euler' with diffusion"):
+            sampling.sample(learned, None, x0=torch.randn(4, 2), diffusion=1.0, method=method)
 
 
 def test_the_bridges_spread_is_its_noise():
