@@ -17,8 +17,9 @@ from fm._sinkhorn import Array, without_minima
 
 _PARALLEL_FROM = 32  # fewer problems than this are quicker on one thread
 _LARGE = 64  # smaller problems are quicker without the potentials
-_REGULARIZATIONS = (0.1, 0.017, 0.003)  # in units of the mean cost
-_HUGE, _ROUNDS, _MORE_ROUNDS = 512, 10, 20  # rounds of each, and from how large on more of them pay
+_HUGE = 512  # from here on more of them pay
+_LEVELS = (0.1, 0.01), (0.1, 0.017, 0.003)  # regularizations in units of the mean cost, below and from there on
+_ROUNDS = 10, 20  # of each
 _FEW = 16  # coordinates, up to which the sum of squared differences costs no more than an inner product
 
 
@@ -67,12 +68,12 @@ def _reduced(cost: Array) -> Array:
     unit = float(cost.mean(dtype=np.float64))
     if not unit > 0:
         return cost
-    left = cost.astype(np.float64) / unit
-    for regularization in _REGULARIZATIONS:
+    left, huge = cost.astype(np.float64) / unit, len(cost) >= _HUGE
+    for regularization in _LEVELS[huge]:
         left = without_minima(left)
         kernel = np.exp(left.astype(np.float32) / -np.float32(regularization)).clip(1e-30)
         v = np.ones(len(cost), np.float32)
-        for _ in range(_ROUNDS if len(cost) < _HUGE else _MORE_ROUNDS):
+        for _ in range(_ROUNDS[huge]):
             v = 1 / (1 / (kernel @ v) @ kernel)
         left -= regularization * np.log(v)
     return left
