@@ -24,25 +24,29 @@ EULER_STEPS = (1, 4, 100)
 SOURCE, CLASSES = toys.gaussians(8), 2
 
 TRANSPORT = partial(couplings.exact_ot, block=128)
+
+
+def blind(
+    x0: Tensor, x1: Tensor, *, condition: Tensor | None = None, generator: torch.Generator | None = None
+) -> Tensor:
+    return TRANSPORT(x0, x1)
+
+
 COUPLINGS: dict[str, couplings.Coupling] = {
     "independent": couplings.independent,
-    "OT, blind to the condition": partial(couplings.across_batch, coupling=TRANSPORT),
-    "OT that weighs the condition": partial(
-        couplings.across_batch, coupling=partial(couplings.condition_weighted_ot, weight=100.0, block=128)
-    ),
-    "OT inside each condition": partial(
-        couplings.across_batch, coupling=partial(couplings.inside_condition, coupling=TRANSPORT)
-    ),
+    "OT, blind to the condition": blind,
+    "OT that weighs the condition": partial(couplings.condition_weighted_ot, weight=100.0, block=128),
+    "OT inside each condition": TRANSPORT,
 }
 
 
 def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     moons = toys.moons(BATCH, generator)
-    return moons.x.unsqueeze(1), torch.eye(CLASSES)[moons.label]
+    return moons.x, torch.eye(CLASSES)[moons.label]
 
 
 def source(x1: Tensor, generator: torch.Generator) -> Tensor:
-    return SOURCE(len(x1), generator).x.unsqueeze(1)
+    return SOURCE(len(x1), generator).x
 
 
 def moon(label: int, generator: torch.Generator) -> Tensor:
@@ -59,7 +63,6 @@ def trained(coupling: couplings.Coupling, seed: int) -> nn.Module:
         steps=TRAINING_STEPS,
         learning_rate=2e-3,
         condition_dropout=0.0,
-        times_per_cloud=1,
         seed=seed,
         source=source,
         coupling=coupling,
@@ -69,8 +72,7 @@ def trained(coupling: couplings.Coupling, seed: int) -> nn.Module:
 
 def drawn(network: nn.Module, label: int, steps: int, generator: torch.Generator) -> Tensor:
     condition = torch.eye(CLASSES)[label].expand(DRAWN, -1)
-    x0 = SOURCE(DRAWN, generator).x.unsqueeze(1)
-    return sampling.sample(network, condition, 1, steps=steps, x0=x0).x.squeeze(1)
+    return sampling.sample(network, condition, x0=SOURCE(DRAWN, generator).x, steps=steps).x
 
 
 @figures.png
@@ -118,7 +120,7 @@ def main() -> None:
         "floor": round(statistics.fmean(floor), 3),
         "protocol": {"training_steps": TRAINING_STEPS, "batch": BATCH, "drawn": DRAWN, "seeds": SEEDS},
     }
-    harness.write("coupling", result, "scipy", "pot", picture=picture(clouds))
+    harness.write("coupling", result, "scipy", picture=picture(clouds))
 
 
 if __name__ == "__main__":

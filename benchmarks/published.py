@@ -8,7 +8,7 @@ network (3 × 64 SELU on [x, t]), batch, Euler steps and numbers of points. Both
 torchcfm with the AdamW of the paper. Optimal pairs come from a pool of exact plans of 512 pairs, which each library
 solves by itself. The squared W2 of two sets of 10,000 points varies by some per cent from draw to draw, as much as the
 NPE of optimal transport itself: so the energy of a flow is compared with the W2 from the very points that it starts
-from.
+from. [SF]²M is measured on its stochastic way, and its energy, and another W2, on the way without noise.
 
 Every finished cell is kept in benchmarks/results/published.json, and a run goes on where the last one stopped; delete
 the file to measure anew.
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 import statistics
 from collections.abc import Callable
 
@@ -34,7 +33,8 @@ from torchcfm.models.models import MLP
 from torchcfm.optimal_transport import OTPlanSampler
 
 from benchmarks import harness
-from fm import couplings, metrics, paths, solvers, toys, training, trajectories
+from benchmarks.plane import PAIRS, normal, seeded
+from fm import couplings, metrics, paths, solvers, times, training, trajectories
 
 SEEDS, STEPS, BATCH, EULER_STEPS = (42, 43, 44), 5000, 512, 100
 TRAIN, TEST = 10_000, 10_000  # points
@@ -44,53 +44,16 @@ SIGMA, BRIDGE_SIGMA, RATE = 0.1, 1.0, 5e-3
 PROTOCOL = {"steps": STEPS, "batch": BATCH, "euler_steps": EULER_STEPS, "train": TRAIN, "test": TEST, "plans": PLANS,
             "reflowed": REFLOWED, "sigma": SIGMA, "bridge_sigma": BRIDGE_SIGMA, "our_rate": RATE}  # fmt: skip
 
-Draw = Callable[[int, torch.Generator], Tensor]
-"""n, generator → points [n, 2]"""
-
-
-def normal(n: int, generator: torch.Generator) -> Tensor:
-    return torch.randn(n, 2, generator=generator)
-
-
-def half_circles(n: int, noise: float, generator: torch.Generator) -> Tensor:
-    """scikit-learn's make_moons: two interleaving half circles, as many points at even angles on each."""
-    angle = torch.linspace(0, math.pi, n // 2)
-    upper = torch.stack([angle.cos(), angle.sin()], dim=1)
-    x = torch.cat([upper, torch.tensor([1.0, 0.5]) - upper])
-    return x + noise * torch.randn(n, 2, generator=generator)
-
-
-def moons(n: int, generator: torch.Generator) -> Tensor:
-    return 2 * half_circles(n, 0.05, generator) - torch.tensor([1.0, 0.0])
-
-
-def wide_moons(n: int, generator: torch.Generator) -> Tensor:
-    """Standardized over both coordinates at once."""
-    x = half_circles(n, 0.1, generator)
-    return (x - x.mean()) / x.std() * 7
-
-
-def ring(n: int, generator: torch.Generator) -> Tensor:
-    """torchdyn's 8 gaussians: as many points of each."""
-    eight = toys.gaussians(8)
-    return eight.means.repeat_interleave(n // 8, dim=0) + torch.randn(n, 2, generator=generator)
-
-
-PAIRS: dict[str, tuple[Draw, Draw]] = {
-    "N→8 gaussians": (normal, ring),
-    "8 gaussians→moons": (lambda n, g: toys.gaussians(8, radius=12.0, std=1.5)(n, g).x, wide_moons),
-    "N→moons": (normal, moons),
-    "N→s-curve": (normal, lambda n, g: toys.s_curve(n, g).x),
-}
-METHODS = ("OT-CFM", "I-CFM", "FM", "bridge", "reflow")
+METHODS = ("OT-CFM", "I-CFM", "FM", "bridge", "[SF]²M", "reflow")
 LIBRARIES = ("ours", "torchcfm")
-PAPER: dict[str, list[tuple[float, float, float, float] | None]] = {  # W2, its std, NPE, its std, in the order of PAIRS
+PAPER: dict[str, list[tuple[float | None, ...] | None]] = {  # W2, its std, NPE, its std, in the order of PAIRS
     "OT-CFM": [(0.303, 0.043, 0.031, 0.027), (0.601, 0.027, 0.015, 0.010), (0.130, 0.016, 0.083, 0.009),
                (0.144, 0.028, 0.027, 0.012)],
     "I-CFM": [(0.373, 0.103, 0.202, 0.055), (1.557, 0.407, 2.680, 0.292), (0.178, 0.014, 0.891, 0.120),
               (0.242, 0.141, 0.856, 0.031)],
     "FM": [(0.343, 0.058, 0.190, 0.054), None, (0.209, 0.055, 0.762, 0.099), (0.198, 0.037, 0.743, 0.116)],
     "bridge": [(2.314, 2.112, 1.000, 0.000), None, (0.434, 0.594, 0.995, 0.000), (0.341, 0.468, 0.745, 0.039)],
+    "[SF]²M": [(w2, None, None, None) for w2 in (0.275, 0.726, 0.124, 0.128)],
     "reflow": [(0.421, 0.071, 0.044, 0.031), (1.525, 0.330, 0.203, 0.090), (0.283, 0.045, 0.130, 0.078),
                (0.345, 0.079, 0.099, 0.066)],
 }  # fmt: skip
@@ -103,12 +66,19 @@ class Network(nn.Module):
         super().__init__()
         self.layers = MLP(dim=2, time_varying=True)
 
-    def forward(self, x: Tensor, t: Tensor, condition: None = None, keep: None = None) -> Tensor:
-        return self.layers(torch.cat([x, t.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x[..., :1])], dim=-1))
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.layers(torch.cat([x, t.unsqueeze(1)], dim=1))
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+class Pair(nn.Module):
+    """Two of them, for the velocity and the score."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.velocity, self.score = Network(), Network()
+
+    def forward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self.velocity(x, t), self.score(x, t)
 
 
 @functools.cache
@@ -132,8 +102,8 @@ def optimal_pairs(pair: str, seed: int, library: str) -> tuple[Tensor, Tensor]:
 
 
 def draw_pairs(pair: str, method: str, seed: int, library: str) -> Callable[[torch.Generator], tuple[Tensor, Tensor]]:
-    """Batches of (x0, x1), [BATCH, 2] both: optimal pairs for OT-CFM and the bridge, else independent ones."""
-    if method in ("OT-CFM", "bridge"):
+    """Batches of (x0, x1), [BATCH, 2] both: optimal pairs for OT-CFM and the bridges, else independent ones."""
+    if method in ("OT-CFM", "bridge", "[SF]²M"):
         paired = optimal_pairs(pair, seed, library)
     elif method == "reflow":
         x0 = PAIRS[pair][0](REFLOWED, seeded(seed + 1000))
@@ -150,36 +120,45 @@ def draw_pairs(pair: str, method: str, seed: int, library: str) -> Callable[[tor
 
 
 @functools.cache
-def trained(pair: str, method: str, seed: int, library: str) -> Network:
+def trained(pair: str, method: str, seed: int, library: str) -> nn.Module:
     draw = draw_pairs(pair, method, seed, library)
     torch.manual_seed(seed)
+    network: nn.Module = Pair() if method == "[SF]²M" else Network()
     if library == "torchcfm":
-        return by_torchcfm(Network(), draw, method, seed)
-    network = copy.deepcopy(trained(pair, "I-CFM", seed, library)) if method == "reflow" else Network()
-    path = {"FM": paths.lipman(SIGMA), "bridge": paths.bridge(BRIDGE_SIGMA), "reflow": paths.linear()}
+        return by_torchcfm(network, draw, method, seed)
+    if method == "reflow":
+        network = copy.deepcopy(trained(pair, "I-CFM", seed, library))
+    bridge = paths.bridge(BRIDGE_SIGMA)
+    path = {"FM": paths.lipman(SIGMA), "bridge": bridge, "[SF]²M": bridge, "reflow": paths.linear()}
     path = path.get(method, paths.linear(SIGMA))
-    config = training.TrainConfig(steps=STEPS, learning_rate=RATE, times_per_cloud=1, seed=seed, path=path)
+    config = training.TrainConfig(steps=STEPS, learning_rate=RATE, seed=seed, path=path)
 
     def batch(generator: torch.Generator) -> training.Batch:
         x0, x1 = draw(generator)
-        return training.Batch(x1.unsqueeze(1), None, x0.unsqueeze(1))
+        return training.Batch(x1, None, x0)
 
     return training.train(network, batch, config).network
 
 
 def by_torchcfm(
-    network: Network, draw: Callable[[torch.Generator], tuple[Tensor, Tensor]], method: str, seed: int
-) -> Network:
+    network: nn.Module, draw: Callable[[torch.Generator], tuple[Tensor, Tensor]], method: str, seed: int
+) -> nn.Module:
     """The loop of its examples, with the optimizer of the paper."""
-    matcher = {
-        "FM": TargetConditionalFlowMatcher(SIGMA),
-        "bridge": SchrodingerBridgeConditionalFlowMatcher(BRIDGE_SIGMA),
-    }.get(method, ConditionalFlowMatcher(SIGMA))
+    bridge = SchrodingerBridgeConditionalFlowMatcher(BRIDGE_SIGMA)
+    matcher = {"FM": TargetConditionalFlowMatcher(SIGMA), "bridge": bridge, "[SF]²M": bridge}
+    matcher = matcher.get(method, ConditionalFlowMatcher(SIGMA))
     generator, optimizer = seeded(seed), torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-5, fused=True)
     for _ in range(STEPS):
         # the base class's method: the pairs are made already
-        t, x, u = ConditionalFlowMatcher.sample_location_and_conditional_flow(matcher, *draw(generator))
-        loss = (network(x, t) - u).square().mean()
+        t, x, u, noise = ConditionalFlowMatcher.sample_location_and_conditional_flow(
+            matcher, *draw(generator), None, True
+        )
+        if isinstance(network, Pair):  # its score is σ²/2 times the true one
+            velocity, score = network(x, t)
+            weight = matcher.compute_lambda(t).unsqueeze(1)
+            loss = (velocity - u).square().mean() + (weight * score + noise).square().mean()
+        else:
+            loss = (network(x, t) - u).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -187,8 +166,21 @@ def by_torchcfm(
 
 
 @torch.no_grad()
-def follow(network: Network, x0: Tensor, *, trajectory: bool = False) -> solvers.Solution:
-    return solvers.integrate(network, x0, torch.linspace(0, 1, EULER_STEPS + 1), trajectory=trajectory)
+def follow(network: nn.Module, x0: Tensor, *, trajectory: bool = False) -> solvers.Solution:
+    velocity = network.velocity if isinstance(network, Pair) else network
+    return solvers.integrate(velocity, x0, times.grid(EULER_STEPS), trajectory=trajectory)
+
+
+@torch.no_grad()
+def wander(network: Pair, x0: Tensor, seed: int, library: str) -> solvers.Solution:
+    """By the stochastic equation of the bridge, whose diffusion is its σ."""
+
+    def both(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        velocity, score = network(x, t)
+        return velocity, score if library == "ours" else score * (2 / BRIDGE_SIGMA**2)
+
+    grid = times.grid(EULER_STEPS)
+    return solvers.stochastic(both, x0, grid, diffusion=BRIDGE_SIGMA, generator=seeded(seed + 3000))
 
 
 @functools.cache
@@ -202,8 +194,11 @@ def measured(pair: str, method: str, seed: int, library: str) -> dict[str, float
     network, _, spent = harness.timed(trained, pair, method, seed, library)
     x0, x1 = points(pair, seed + 2000, TEST)
     way = follow(network, x0, trajectory=True)
+    followed = metrics.w2(way.x, x1)
+    wandered = metrics.w2(wander(network, x0, seed, library).x, x1) if isinstance(network, Pair) else None
     return {
-        "w2": round(metrics.w2(way.x, x1), 4),
+        "w2": round(followed if wandered is None else wandered, 4),
+        **({} if wandered is None else {"w2_without_noise": round(followed, 4)}),
         "npe": round(trajectories.normalized_path_energy(way.trajectory, way.times, distance(pair, seed)), 4),
         "training_cpu_s": round(spent, 1),
     }
@@ -250,7 +245,9 @@ def mean_and_std(values: list[float]) -> tuple[float, float | None]:
     return round(statistics.fmean(values), 3), round(statistics.stdev(values), 3) if len(values) > 1 else None
 
 
-def shown(mean: float, std: float | None) -> str:
+def shown(mean: float | None, std: float | None) -> str:
+    if mean is None:
+        return "–"
     return f"{mean:.3f}" if std is None else f"{mean:.3f} ± {std:.3f}"
 
 

@@ -33,8 +33,7 @@ CONFIG = training.TrainConfig(
 FLOW = {"name": "film", "dim": LATENT, "condition_dim": 512, "embedding": 128, "bandwidth": 0.2}
 VECTORS = 128  # of a step of the flow
 # Each vector has a text of its own: transport pairs noise with latents among those of equal text, along the batch.
-STRICT = partial(couplings.inside_condition, coupling=partial(couplings.exact_ot, block=None))
-FLOW_CONFIG = replace(CONFIG, coupling=partial(couplings.across_batch, coupling=STRICT), condition_dropout=0.1)
+FLOW_CONFIG = replace(CONFIG, coupling=partial(couplings.exact_ot, block=None), condition_dropout=0.1)
 DRAWN, COMPARED, SHOWN = 1024, 24, 6
 
 
@@ -63,7 +62,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
 
     def draw_latents(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = some(VECTORS, generator)
-        return normal[index].unsqueeze(1), embeddings[index]
+        return normal[index], embeddings[index]
 
     flow = networks.build(FLOW)
     flow.standardize(embeddings[trained])
@@ -73,8 +72,8 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         return sampling.sample(autoencoder.decoder, latents, DRAWN, steps=20, generator=generator).x
 
     def write(conditions: Tensor) -> Tensor:
-        drawn = sampling.sample(flow, conditions, 1, steps=20, guidance=1.5, generator=generator).x
-        return drawn.squeeze(1) * std + mean
+        noise = torch.randn(len(conditions), LATENT, generator=generator)
+        return sampling.sample(flow, conditions, x0=noise, steps=20, guidance=1.5).x * std + mean
 
     rows = scoring.spread(held_out, COMPARED)
     truth, again = (density.draw(maps, rows, DRAWN, generator) for _ in range(2))

@@ -5,6 +5,7 @@ of entropic transport (Cuturi, arXiv 1306.0895) leaves costs near zero where the
 looks for one augmenting path after the other, then finds nearly all at once.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,10 +13,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from fm._sinkhorn import Array, without_minima
+
 _PARALLEL_FROM = 32  # fewer problems than this are quicker on one thread
-_LARGE = 200  # smaller problems are quicker without the potentials
-_REGULARIZATIONS = (0.1, 0.017, 0.003)  # in units of the mean cost
-_ROUNDS = 20  # of each
+_LARGE = 64  # smaller problems are quicker without the potentials
+_HUGE = 512  # from here on more of them pay
+_LEVELS = (0.1, 0.01), (0.1, 0.017, 0.003)  # regularizations in units of the mean cost, below and from there on
+_ROUNDS = 10, 20  # of each
 _FEW = 16  # coordinates, up to which the sum of squared differences costs no more than an inner product
 
 
@@ -40,38 +44,36 @@ def squared_distances(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def assign(costs: Tensor) -> Tensor:
     """The columns [..., M] of the cheapest assignment of the rows of costs [..., M, M]."""
-    shape = costs.shape[:-1]
-    flat = costs.detach().cpu().reshape(-1, *costs.shape[-2:])
+    return each(_columns, costs)
+
+
+def each(solve: Callable[[Array], Array], costs: Tensor) -> Tensor:
+    """What `solve` makes of each problem of costs [..., N, M]: [..., *]."""
+    flat = costs.detach().cpu().reshape(-1, *costs.shape[-2:]).numpy()
     workers = torch.get_num_threads()
     if workers > 1 and len(flat) >= _PARALLEL_FROM:
         with ThreadPoolExecutor(workers) as pool:
-            columns = list(pool.map(_columns, flat))
+            solved = list(pool.map(solve, flat))
     else:
-        columns = [_columns(cost) for cost in flat]
-    return torch.from_numpy(np.stack(columns)).reshape(shape)
+        solved = [solve(cost) for cost in flat]
+    return torch.from_numpy(np.stack(solved)).reshape(*costs.shape[:-2], *solved[0].shape)
 
 
-def _columns(cost: Tensor) -> np.ndarray:
-    return linear_sum_assignment((_reduced(cost) if len(cost) >= _LARGE else cost).numpy())[1]
+def _columns(cost: Array) -> Array:
+    return linear_sum_assignment(_reduced(cost) if len(cost) >= _LARGE else cost)[1]
 
 
-def _reduced(cost: Tensor) -> Tensor:
+def _reduced(cost: Array) -> Array:
     """The costs less potentials of rows and columns, in double precision, as rounding could change the plan."""
-    unit = float(cost.mean())
+    unit = float(cost.mean(dtype=np.float64))
     if not unit > 0:
         return cost
-    left = (cost / unit).float()
-    rows, columns = cost.new_zeros(len(cost), 1, dtype=torch.float64), cost.new_zeros(len(cost), dtype=torch.float64)
-    for regularization in _REGULARIZATIONS:
-        for potential, axis in ((rows, 1), (columns, 0)):  # so that no row or column of the kernel is all 0
-            least = left.amin(axis, keepdim=True)
-            left -= least
-            potential += least.squeeze(0) if axis == 0 else least
-        kernel = torch.mul(left, -1 / regularization).exp_().clamp_(min=1e-30)
-        v = left.new_ones(len(left))
-        for _ in range(_ROUNDS):
-            v = ((kernel @ v).reciprocal_() @ kernel).reciprocal_()
-        gain = v.log_() * regularization
-        left -= gain
-        columns += gain
-    return cost.double() / unit - rows - columns
+    left, huge = cost.astype(np.float64) / unit, len(cost) >= _HUGE
+    for regularization in _LEVELS[huge]:
+        left = without_minima(left)
+        kernel = np.exp(left.astype(np.float32) / -np.float32(regularization)).clip(1e-30)
+        v = np.ones(len(cost), np.float32)
+        for _ in range(_ROUNDS[huge]):
+            v = 1 / (1 / (kernel @ v) @ kernel)
+        left -= regularization * np.log(v)
+    return left

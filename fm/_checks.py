@@ -17,13 +17,20 @@ def require_one_of(argument: str, value: str, allowed: Iterable[str]) -> None:
     require(value in names, argument, value, "one of " + ", ".join(names))
 
 
+def require_samples(argument: str, value: Tensor) -> None:
+    """A batch of any shape [B, …]: floating, not empty, without NaN or infinity."""
+    shape = tuple(value.shape)
+    require(value.ndim >= 2 and value.numel() > 0, f"the shape of {argument}", shape, "[B, …], none of it 0")
+    require(value.is_floating_point(), f"the dtype of {argument}", value.dtype, "floating point")
+    require_finite(argument, value)
+
+
 def require_clouds(argument: str, value: Tensor) -> None:
     """A batch of clouds: a floating tensor [B, N, D] with at least one point, without NaN or infinity."""
     shape = tuple(value.shape)
     require(value.ndim == 3, f"the shape of {argument}", shape, "[B, N, D]: clouds, points, coordinates")
     require(value.numel() > 0, f"the shape of {argument}", shape, "at least one cloud of one point")
-    require(value.is_floating_point(), f"the dtype of {argument}", value.dtype, "floating point")
-    require_finite(argument, value)
+    require_samples(argument, value)
 
 
 def require_finite(argument: str, value: Tensor) -> None:

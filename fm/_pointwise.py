@@ -12,7 +12,10 @@ from fm._checks import require
 
 
 class Conditioned(nn.Module):
-    """What all velocity networks share: their sizes, the check of a call, and the scale of their condition.
+    """What all velocity networks share: their sizes, how they are called, and the scale of their condition.
+
+    A network defines `move`, for clouds x [B, N, D] and conditions [B, C]. Vectors [B, D] are clouds of one point, and
+    labels [B] stand for their one-hot rows.
 
     Embeddings of text share a large common component (mean cosine 0.8), so what tells them apart is small. The
     buffers `condition_mean` and `condition_std` [C] hold the training set's statistics; a network sees the condition
@@ -50,6 +53,18 @@ class Conditioned(nn.Module):
     def standardized(self, condition: Tensor) -> Tensor:
         return (condition - self.condition_mean) / self.condition_std
 
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        if condition is not None and condition.ndim == 1 and not condition.is_floating_point():
+            condition = F.one_hot(condition.long(), self.condition_dim).to(x.dtype)
+        if x.ndim == 2:
+            return self.forward(x.unsqueeze(1), t, condition, keep).squeeze(1)
+        self.check(x, t, condition, keep)
+        return self.move(x, t, condition, keep)
+
+    def move(self, x: Tensor, t: Tensor, condition: Tensor | None, keep: Tensor | None) -> Tensor:
+        """The velocity of each point, [B, N, D]."""
+        raise NotImplementedError
+
     def check(self, x: Tensor, t: Tensor, condition: Tensor | None, keep: Tensor | None) -> None:
         require(x.ndim == 3 and x.shape[-1] == self.dim, "the shape of x", tuple(x.shape), f"[B, N, {self.dim}]")
         batch = x.shape[0]
@@ -82,8 +97,7 @@ class PointMLP(Conditioned):
     def hidden_weights(self) -> list[Tensor]:
         return linear_weights(self.layers[1:-1])
 
-    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        self.check(x, t, condition, keep)
+    def move(self, x: Tensor, t: Tensor, condition: Tensor | None, keep: Tensor | None) -> Tensor:
         if condition is None:
             condition = x.new_zeros(x.shape[0], self.condition_dim)
         if keep is not None:
@@ -141,8 +155,7 @@ class Film(Conditioned):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        self.check(x, t, condition, keep)
+    def move(self, x: Tensor, t: Tensor, condition: Tensor | None, keep: Tensor | None) -> Tensor:
         (shift, gain), *modulations = self.modulate(t, condition, keep, x.shape[0])
         h = self.features(x)
         for block, (bias, scale, gate) in zip(cast("list[nn.ModuleDict]", self.blocks), modulations, strict=True):

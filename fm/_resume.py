@@ -48,9 +48,10 @@ class Run:
         write(file, state)
 
     def restore(self, file: Path, accelerator: Accelerator) -> int:
-        """Take everything from the file; the number of steps done."""
+        """Take everything from the file, which may be of a run of fewer steps; the number of steps done."""
         state = read(file)
-        if state["run"] != self.settings:
+        then, now = ({**settings, "steps": ""} for settings in (state["run"], self.settings))
+        if then != now or len(state["losses"]) > len(self.losses):
             raise ValueError(
                 f"{file} belongs to a run with other settings ({_difference(state['run'], self.settings)}); "
                 "delete it to start afresh, or restore the settings to go on"
@@ -69,7 +70,7 @@ class Run:
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
         self.generator.set_state(state["generators"][accelerator.process_index])
-        self.losses.copy_(state["losses"])
+        self.losses[: len(state["losses"])] = state["losses"]
         return state["step"]
 
 

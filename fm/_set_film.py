@@ -56,8 +56,7 @@ class SetFilm(Film):
             nn.init.zeros_(read.out.weight)
             nn.init.zeros_(read.out.bias)
 
-    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        self.check(x, t, condition, keep)
+    def move(self, x: Tensor, t: Tensor, condition: Tensor | None, keep: Tensor | None) -> Tensor:
         (shift, gain), *modulations = self.modulate(t, condition, keep, x.shape[0])
         h, tokens = self.features(x), self.tokens.expand(x.shape[0], -1, -1)
         for block, (bias, scale, gate) in zip(cast("list[nn.ModuleDict]", self.blocks), modulations, strict=True):

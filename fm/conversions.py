@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fm import paths
+from fm import paths, solvers
 from fm._checks import require, require_one_of, require_same_shape, require_unit_interval
 
 PREDICTIONS = ("velocity", "data", "noise", "score")
@@ -72,6 +72,19 @@ def convert(value: Tensor, x: Tensor, t: Tensor, path: paths.Path, *, given: str
         _nonzero(gamma, t, given, wanted)
         return -noise / gamma
     return data if wanted == "data" else noise
+
+
+def with_score(velocity: solvers.Velocity, path: paths.Path) -> solvers.VelocityAndScore:
+    """The velocity and its score at x [B, …], t [B], for `fm.solvers.stochastic`, by the closed form above.
+
+    For a source N(0, I) independent of the data. At t = 1 most paths have no score.
+    """
+
+    def both(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        v = velocity(x, t)
+        return v, convert(v, x, t, path, given="velocity", wanted="score")
+
+    return both
 
 
 def _nonzero(divisor: Tensor, t: Tensor, given: str, wanted: str) -> None:

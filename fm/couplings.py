@@ -2,25 +2,27 @@
 
 The last two axes are a set of N vectors; an axis before them counts separate problems. A batch of clouds [B, N, D] is
 thus paired point by point inside each cloud, which is optimal transport *inside each condition*: pairing across clouds
-would mix their conditions, and what is learned then is the wrong joint distribution for good. Where the samples are
-whole vectors with a condition each, or pictures, `across_batch` pairs them along the batch.
+would mix their conditions, and what is learned then is the wrong joint distribution for good. For the same reason
+`exact_ot` and `sinkhorn_ot` pair vectors [N, D] that have a condition each inside each condition only. `across_batch`
+pairs samples of any shape, such as pictures, as vectors along the batch.
 
 A coupling is a function (x0, x1, *, condition, generator) → x0; settle its other arguments with `functools.partial`.
 """
 
+from functools import partial
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fm._assignment import assign, squared_distances
+from fm import _sinkhorn
+from fm._assignment import assign, each, squared_distances
 from fm._checks import require, require_finite, require_same_shape
 from fm._random import device_of
 
 
 class Coupling(Protocol):
-    """x0, x1 [..., N, D], the condition of each vector [..., N, C] where there is one → x0 [..., N, D]."""
+    """x0, x1 [..., N, D], the condition of each cloud or vector where there is one → x0 [..., N, D]."""
 
     def __call__(
         self, x0: Tensor, x1: Tensor, *, condition: Tensor | None = None, generator: torch.Generator | None = None
@@ -49,9 +51,13 @@ def exact_ot(
         block: solve in consecutive blocks of this many vectors instead of all N at once: the plan is then optimal
             inside each block only, and the cost grows as N · block² instead of N³. None: one block. For vectors in
             random order, as fresh samples of a cloud are, blocks are as random as any.
+        condition: [N] or [N, …] of vectors [N, D], which are then paired with those of equal condition. Clouds
+            [B, N, D] are apart anyway.
 
     Pooladian et al., "Multisample Flow Matching", arXiv 2304.14772; Tong et al., arXiv 2302.00482, section 4.
     """
+    if condition is not None and x1.ndim == 2:
+        return inside_condition(x0, x1, condition=condition, coupling=partial(exact_ot, block=block))
     return _take(x0, assignment(x0, x1, block=block))
 
 
@@ -85,18 +91,17 @@ def inside_condition(
     coupling: Coupling = exact_ot,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """`coupling` among the vectors of equal condition (labels [..., N], or equal rows [..., N, C]) only."""
+    """`coupling` among the vectors of equal condition (labels [..., N], or equal rows [..., N, …]) only."""
     _require_sets(x0, x1)
     condition = _per_vector(condition, x1)
     rows = condition.reshape(-1, *condition.shape[x1.ndim - 2 :])
     sources, targets = (v.reshape(-1, *v.shape[-2:]) for v in (x0, x1))
     paired = sources.clone()
     for i, labels in enumerate(rows):
-        _, group = torch.unique(labels, dim=0, return_inverse=True)
-        for k in range(int(group.max()) + 1):
+        _, group, sizes = torch.unique(labels, dim=0, return_inverse=True, return_counts=True)
+        for k in (sizes > 1).nonzero().flatten():
             members = (group == k).nonzero().flatten()
-            if len(members) > 1:
-                paired[i, members] = coupling(sources[i, members], targets[i, members], generator=generator)
+            paired[i, members] = coupling(sources[i, members], targets[i, members], generator=generator)
     return paired.reshape(x0.shape)
 
 
@@ -108,14 +113,17 @@ def sinkhorn_ot(
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Each x1 gets an x0 drawn from its column of the entropic plan; an x0 may serve twice. Cuturi, arXiv 1306.0895.
+    """Each x1 gets an x0 drawn from its part of the entropic plan; an x0 may serve twice. Cuturi, arXiv 1306.0895.
 
-    A Schrödinger bridge of noise σ wants `regularization` 2σ² (Tong et al., arXiv 2302.00482, section 3.2).
+    A Schrödinger bridge of noise σ wants `regularization` 2σ² (Tong et al., arXiv 2302.00482, section 3.2). Conditions
+    are what they are for `exact_ot`.
     """
-    plan = sinkhorn_plan(x0, x1, regularization=regularization).transpose(-1, -2)
-    rows = plan.reshape(-1, plan.shape[-1]).float().to(device=device_of(generator))
-    drawn = torch.multinomial(rows, 1, generator=generator).reshape(plan.shape[:-1])
-    return _take(x0, drawn)
+    if condition is not None and x1.ndim == 2:
+        among = partial(sinkhorn_ot, regularization=regularization)
+        return inside_condition(x0, x1, condition=condition, coupling=among, generator=generator)
+    heaped = sinkhorn_plan(x1, x0, regularization=regularization).cumsum_(-1)  # a row for each x1
+    drawn = torch.rand(x1.shape[:-1], generator=generator, device=device_of(generator)).to(heaped).unsqueeze(-1)
+    return _take(x0, torch.searchsorted(heaped, drawn * heaped[..., -1:]).squeeze(-1))
 
 
 def mixed(
@@ -149,7 +157,7 @@ def across_batch(
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """`coupling` along the batch: each sample [B, …] is one vector, with its own condition [B, C]."""
+    """`coupling` along the batch: each sample [B, …] is one vector, with its own condition [B, …]."""
     require_same_shape(x0=x0, x1=x1)
     paired = coupling(x0.flatten(1), x1.flatten(1), condition=condition, generator=generator)
     return paired.reshape(x0.shape)
@@ -159,7 +167,7 @@ def assignment(x0: Tensor, x1: Tensor, *, block: int | None = None) -> Tensor:
     """The optimal plan as indices [..., N]: x1[…, i, :] gets x0[…, assignment[…, i], :]. See `exact_ot`."""
     _require_sets(x0, x1)
     n = x0.shape[-2]
-    require(n >= 2, "the number of vectors of x0", n, "2 or more: transport of a single one pairs nothing")
+    require(x0.ndim == 2 or n >= 2, "the number of vectors of x0", n, "2 or more, or there is nothing to pair")
     require(block is None or block >= 2, "block", block, "2 or more, or None")
     size = n if block is None else min(block, n)
     whole = n - n % size
@@ -171,18 +179,14 @@ def assignment(x0: Tensor, x1: Tensor, *, block: int | None = None) -> Tensor:
 
 
 def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
-    """The entropic plan [..., N, M] between uniform weights under squared distance, solved in the log domain."""
-    import ot  # here, because the import is slow and most calls do without
+    """The entropic plan [..., N, M] between uniform weights under squared distance, in double precision.
 
+    Each vector of x0 has its whole weight 1/N; of 1/M the vectors of x1 are 1e-9 off in all.
+    """
     require(regularization > 0, "regularization", regularization, "positive")
     _require_sets(x0, x1, alike=False)
     distances, size = squared_distances(x0, x1)
-    costs = distances * size
-    plans = [
-        ot.sinkhorn([], [], cost, regularization, method="sinkhorn_log", numItermax=20_000, stopThr=1e-10, warn=True)
-        for cost in costs.reshape(-1, *costs.shape[-2:]).numpy()
-    ]
-    return torch.from_numpy(np.stack(plans)).reshape(costs.shape)
+    return each(partial(_sinkhorn.plan, regularization=regularization), distances * size)
 
 
 def _solve(x0: Tensor, x1: Tensor) -> Tensor:
@@ -206,13 +210,13 @@ def _take(x0: Tensor, order: Tensor) -> Tensor:
 
 
 def _per_vector(condition: Tensor | None, x1: Tensor) -> Tensor:
-    """The condition of each vector, [..., N, C] (labels [..., N] get C = 1)."""
+    """The condition of each vector, [..., N, C], from labels [..., N] or rows [..., N, …]."""
     shape = None if condition is None else tuple(condition.shape)
     wanted = tuple(x1.shape[:-1])
-    require(shape is not None and shape[: len(wanted)] == wanted and len(shape) in (len(wanted), len(wanted) + 1),
-            "the shape of condition", shape, f"{list(wanted)} or {[*wanted, 'C']}, one for each vector")  # fmt: skip
+    require(shape is not None and shape[: len(wanted)] == wanted,
+            "the shape of condition", shape, f"{list(wanted)} or {[*wanted, '…']}, one for each vector")  # fmt: skip
     assert condition is not None
-    return condition.unsqueeze(-1) if condition.ndim == len(wanted) else condition
+    return condition.unsqueeze(-1).flatten(len(wanted))
 
 
 COUPLINGS: dict[str, Coupling] = {"independent": independent, "ot": exact_ot}

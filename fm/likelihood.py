@@ -1,7 +1,8 @@
 """The density that a flow gives to data: log p(x1) = log p(x0) - ∫ ∇·v dt along the path that ends in x1.
 
 Chen et al., "Neural Ordinary Differential Equations", arXiv 1806.07366, theorem 1. The last axis of x is the vector
-whose density is meant; vectors must not see each other, as with a pointwise network, where each point has its own.
+whose density is meant; vectors must not see each other, as with a pointwise network, where each point has its own. Of
+pictures, and all else of more than three axes, the whole sample is that vector.
 """
 
 import math
@@ -55,7 +56,7 @@ def log_likelihood(
     generator: torch.Generator | None = None,
     log_source: Callable[[Tensor], Tensor] = standard_normal,
 ) -> Tensor:
-    """log p(x) in nats of data x [B, …, D], a number for each vector: [B, …].
+    """log p(x) in nats of data x: a number for each vector [B, D] or point [B, N, D], or each sample of more axes.
 
     Where x requires gradients the result has them for all that it depends on, and keeps the graph of every evaluation;
     where it does not, the result has none for the velocity's weights either.
@@ -68,6 +69,13 @@ def log_likelihood(
     require_one_of("trace", trace, TRACES)
     require(probes >= 1, "probes", probes, "1 or more")
     require_finite("x", x)
+    if x.ndim > 3:
+        of_samples, shape = velocity, x.shape[1:]
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return of_samples(x.unflatten(1, shape), t).flatten(1)
+
+        x = x.flatten(1)
     if trace == "exact":
         return _solve(velocity, x, None, steps, method, log_source)
     estimates = []

@@ -2,7 +2,8 @@
 
 x [B, N, D], t [B] in [0, 1], condition [B, C] → velocity [B, N, D]. The points of a cloud may come in any number and
 order. Without a condition, or where `keep` is False, the network answers for the unconditional distribution, which
-classifier-free guidance needs. A label is a condition, too: pass its one-hot row, and the first layer is its embedding.
+classifier-free guidance needs. Vectors [B, D] are clouds of one point. Labels [B] stand for their one-hot rows, and the
+first layer is their embedding.
 """
 
 from collections.abc import Callable

@@ -63,10 +63,23 @@ class Path:
         require_unit_interval("t", t)
         wide = (-1, *[1] * (x1.ndim - 1))
         a, b, s, da, db, ds = (c.reshape(wide) if isinstance(c, Tensor) else c for c in self.coefficients(t))
-        if self.sigma > 0 and noise is None:
-            device = device_of(generator) or x1.device
-            noise = torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device=device).to(x1.device)
+        noise = self.noise(x1, generator) if noise is None else noise
         return Point(_sum((b, x1), (a, x0), (s, noise)), _sum((db, x1), (da, x0), (ds, noise)))
+
+    def noise(self, x1: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
+        """ε for data x1, of its shape; None where the path has none."""
+        if self.sigma == 0:
+            return None
+        device = device_of(generator) or x1.device
+        return torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device=device).to(x1.device)
+
+    def spread(self, t: Tensor) -> Tensor:
+        """s(t), the standard deviation of the path's noise at times t, of t's shape.
+
+        Given x0 and x1 the score at x_t is -ε / s(t). [SF]²M (Tong et al., arXiv 2307.03672) weighs the error of a
+        learned score by it: their λ(t) = 2 s(t) / σ² is this weight for a network that gives σ²/2 times the score.
+        """
+        return torch.as_tensor(self.coefficients(t).s).to(t).expand_as(t)
 
 
 def _sum(first: tuple[Tensor | float, Tensor], *others: tuple[Tensor | float, Tensor | None]) -> Tensor:

@@ -1,4 +1,4 @@
-"""From noise to a cloud: the velocity of a network under a condition, guided or not, and a solver that follows it.
+"""From noise to data: the velocity of a network under a condition, guided or not, and a solver that follows it.
 
 Classifier-free guidance goes past the conditional velocity v_c, away from the unconditional one v_∅:
 v_∅ + w (v_c - v_∅) (Ho and Salimans, arXiv 2207.12598, eq. 6, for velocities). w = 1 costs one network call; any other
@@ -6,20 +6,20 @@ w evaluates both in one call of twice the batch.
 """
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from fm import solvers, times
-from fm._checks import require, require_clouds, require_one_of
+from fm._checks import require, require_one_of, require_samples
 from fm._random import device_of
 
 
 def sample(
     network: nn.Module,
     condition: Tensor | None,
-    num_points: int,
+    num_points: int | None = None,
     *,
     steps: int = 50,
     method: str = "euler",
@@ -27,40 +27,45 @@ def sample(
     guidance_kind: str = "plain",
     guidance_interval: tuple[float, float] = (0.0, 1.0),
     shift: float = 1.0,
+    diffusion: float | Callable[[Tensor], Tensor] | None = None,
     generator: torch.Generator | None = None,
     x0: Tensor | None = None,
     trajectory: bool = False,
     differentiable: bool = False,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> solvers.Solution:
-    """Clouds drawn by the network: noise at t = 0 carried to t = 1.
+    """Data drawn by the network: noise at t = 0 carried to t = 1.
 
     Args:
-        condition: [B, C], one row for each cloud, or None for one unconditional cloud.
-        num_points: N, points of each cloud.
+        condition: [B, …], one for each sample, or None.
+        num_points: N, points of each cloud, which starts as noise: B clouds, or one without a condition.
         steps: of the solver; `method` says how many evaluations each takes (Euler 1, midpoint and Heun 2, RK4 4).
             Method "dopri5" chooses its own steps, to a tolerance of 1e-5, and has no trajectory, shift or on_step.
         guidance: weight of classifier-free guidance; 1 is none. guidance_kind, guidance_interval: see `guided`.
         shift: factor of `fm.times.shift` on the time grid; 1 is equal steps.
-        generator: decides the noise. x0: [B, N, D], the noise itself, in its place; it also
-            says D for a network that has no `dim`.
+        diffusion: g of a stochastic equation, see `fm.solvers.stochastic`, for a network that gives a score as well.
+        generator: decides the noise. x0: the noise itself, or other source data, in its place: clouds [B, N, D],
+            vectors [B, D], or pictures [B, C, H, W]. It must be given for a network that has no `dim`.
         trajectory: keep the points at every step, too. differentiable: keep the graph for gradients.
 
     Returns:
-        `fm.solvers.Solution`; `.x` holds the clouds [B, N, D] on the network's device.
+        `fm.solvers.Solution`; `.x` has the shape of x0, and lies on the network's device.
     """
     require(steps >= 1, "steps", steps, "1 or more")
-    require(num_points >= 1, "num_points", num_points, "1 or more")
+    require(num_points is None or num_points >= 1, "num_points", num_points, "1 or more")
     weight = next(network.parameters(), torch.empty(0) if x0 is None else x0)
-    if condition is not None:
-        require(condition.ndim == 2, "the shape of condition", tuple(condition.shape), "[B, C], a row for each cloud")
-        condition = condition.to(weight)
-    dim = getattr(network, "dim", None if x0 is None else x0.shape[-1])
-    require(dim is not None, "x0", x0, "given for a network that has no `dim`")
-    shape = (1 if condition is None else condition.shape[0], num_points, cast("int", dim))
+    if condition is not None:  # labels stay integers
+        condition = condition.to(weight.device, weight.dtype if condition.is_floating_point() else None)
+    batch = len(condition) if condition is not None else 1 if x0 is None else len(x0)
     if x0 is None:
-        x0 = torch.randn(shape, generator=generator, device=device_of(generator))
-    require_clouds("x0", x0)
+        dim = getattr(network, "dim", None)
+        require(dim is not None, "x0", x0, "given for a network that has no `dim`")
+        require(num_points is not None, "num_points", num_points, "given, or else x0")
+        x0 = torch.randn(
+            batch, cast("int", num_points), cast("int", dim), generator=generator, device=device_of(generator)
+        )
+    require_samples("x0", x0)
+    shape = (batch, *x0.shape[1:]) if num_points is None else (batch, num_points, *x0.shape[2:])
     require(tuple(x0.shape) == shape, "the shape of x0", tuple(x0.shape), f"{list(shape)}")
     velocity = guided(network, condition, guidance, kind=guidance_kind, interval=guidance_interval)
     x0 = x0.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
@@ -68,6 +73,13 @@ def sample(
     network.eval()
     try:
         with torch.set_grad_enabled(differentiable):
+            if diffusion is not None:
+                require(method == "euler", "method", method, "'euler' with diffusion")
+                require(guidance == 1, "guidance", guidance, "1 with diffusion")
+                return solvers.stochastic(
+                    scored(network, condition), x0, times.grid(steps, factor=shift),
+                    diffusion=diffusion, generator=generator, trajectory=trajectory, on_step=on_step,
+                )  # fmt: skip
             if method == "dopri5":
                 require(not trajectory, "trajectory", trajectory, "False with dopri5, whose samples step apart")
                 require(on_step is None, "on_step", on_step, "None with dopri5, whose samples step apart")
@@ -87,7 +99,7 @@ def guided(
     kind: str = "plain",
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> solvers.Velocity:
-    """The velocity x [B, N, D], t [B] → [B, N, D] of the network under a condition [B, C].
+    """The velocity x [B, …], t [B] → [B, …] of the network under a condition [B, …].
 
     A network in half precision gets x in its own, and t as it is; x and t of a solver stay as precise as they are.
 
@@ -98,12 +110,17 @@ def guided(
             Guidance in a Limited Interval", arXiv 2404.07724).
     """
     require_one_of("kind", kind, GUIDANCES)
-    velocity_of = _in_its_precision(network)
+    answer = _in_its_precision(network)
+
+    def velocity_of(x: Tensor, t: Tensor, *given: Tensor) -> Tensor:
+        said = answer(x, t, *given)
+        return said[0] if isinstance(said, tuple) else said
+
     require(0 <= interval[0] <= interval[1] <= 1, "interval", interval, "two rising times in [0, 1]")
     require(condition is not None or guidance in (0, 1), "guidance", guidance, "1 or 0 when there is no condition")
     everywhere = tuple(interval) == (0, 1)
     if condition is None or (guidance == 0 and kind == "plain" and everywhere):
-        return lambda x, t: velocity_of(x, t, None)
+        return velocity_of
     with torch.inference_mode(False):  # a likelihood differentiates the velocity in any mode
         condition = condition.clone() if condition.is_inference() else condition
         keep = torch.arange(2, device=condition.device).repeat_interleave(condition.shape[0]) == 0
@@ -124,16 +141,30 @@ def guided(
     return velocity
 
 
-def _in_its_precision(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def scored(network: nn.Module, condition: Tensor | None) -> solvers.VelocityAndScore:
+    """The velocity and the score, x [B, …], t [B] → [B, …] both, of a network that gives both."""
+    answer, given = _in_its_precision(network), [] if condition is None else [condition]
+
+    def both(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        said = answer(x, t, *given)
+        if isinstance(said, tuple):
+            return said
+        raise ValueError("the network gives no score; train one that does, or see fm.conversions.with_score")
+
+    return both
+
+
+def _in_its_precision(network: Callable[..., Any]) -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
     weight = next(network.parameters(), None) if isinstance(network, nn.Module) else None
     if weight is None or weight.dtype not in (torch.bfloat16, torch.float16):
         return network
 
-    def velocity(x: Tensor, t: Tensor, *others: Tensor | None) -> Tensor:
+    def answer(x: Tensor, t: Tensor, *given: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, weight.dtype):  # a network may join x and t
-            return network(x.to(weight.dtype), t, *others).to(x.dtype)
+            said = network(x.to(weight.dtype), t, *given)
+        return tuple(v.to(x.dtype) for v in said) if isinstance(said, tuple) else said.to(x.dtype)
 
-    return velocity
+    return answer
 
 
 def plain(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:

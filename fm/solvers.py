@@ -1,6 +1,7 @@
 """Explicit Runge-Kutta methods for dx/dt = v(x, t): with fixed steps, and with steps that adapt to the error.
 
-Such a method is a table of numbers (a Butcher tableau); one stepping routine serves all that have fixed steps.
+Such a method is a table of numbers (a Butcher tableau); one stepping routine serves all that have fixed steps. With the
+score beside the velocity, `stochastic` follows a stochastic equation to the same end.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,12 @@ import torch
 from torch import Tensor
 
 from fm._checks import require, require_one_of
+from fm._random import device_of
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """x [B, …], t [B] → dx/dt [B, …]"""
+VelocityAndScore = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""x [B, …], t [B] → dx/dt and ∇ log p_t(x), [B, …] both"""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,41 @@ def integrate(
         if on_step is not None:
             on_step(i + 1, x)
     return Solution(x, len(gaps) * len(tableau.weights), times, torch.stack(visited) if trajectory else None)
+
+
+def stochastic(
+    velocity_and_score: VelocityAndScore,
+    x: Tensor,
+    times: Tensor,
+    *,
+    diffusion: float | Callable[[Tensor], Tensor],
+    generator: torch.Generator | None = None,
+    trajectory: bool = False,
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> Solution:
+    """Follow dx = (v + g²/2 ∇ log p) dt + g dW by Euler and Maruyama's method, from x [B, …] at times[0].
+
+    With the score of the densities that v makes, these are the densities at every time, whatever the diffusion g ≥ 0
+    (Song et al., arXiv 2011.13456, appendix D, and Albergo et al., "Stochastic Interpolants", arXiv 2303.08797).
+
+    Args:
+        times: [S + 1], rising.
+        diffusion: g, or t, a tensor without axes, → g. It should go to 0 where the score goes to infinity.
+    """
+    require(times.ndim == 1 and len(times) >= 2, "the shape of times", tuple(times.shape), "[S + 1] with S ≥ 1 steps")
+    require(bool((times.diff() > 0).all()), "times", times.tolist(), "strictly rising")
+    grid = times.to(device=x.device, dtype=x.dtype)
+    visited = [x]
+    for i, dt in enumerate(times.diff().tolist()):
+        g = diffusion(grid[i]) if callable(diffusion) else diffusion
+        velocity, score = velocity_and_score(x, grid[i].expand(x.shape[0]))
+        noise = torch.randn(x.shape, generator=generator, device=device_of(generator), dtype=x.dtype).to(x.device)
+        x = x + dt * (velocity + g**2 / 2 * score) + g * dt**0.5 * noise
+        if trajectory:
+            visited.append(x)
+        if on_step is not None:
+            on_step(i + 1, x)
+    return Solution(x, len(times) - 1, times, torch.stack(visited) if trajectory else None)
 
 
 # Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comp. Appl. Math. 6 (1980), table 2.

@@ -7,47 +7,27 @@ that was killed goes on to the same bytes as one that was not.
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
-from fm import _resume, couplings, paths
+from fm import _accelerator, _resume, couplings, paths
 from fm import times as time_laws
+from fm._batches import Batch, DrawBatch, Example, NotFinite, Source, draw_example, endless, gaussian
 from fm._checks import require, require_one_of
 from fm._muon import Muon
 
-
-class Batch(NamedTuple):
-    """Clouds x1 [B, N, D] and their conditions [B, C]; also x0 where the pairs are already made, as in reflow, and the
-    time t [B] of each cloud where that is settled, too. A plain tuple of the first ones will do."""
-
-    x1: Tensor
-    condition: Tensor | None = None
-    x0: Tensor | None = None
-    t: Tensor | None = None
-
-
-DrawBatch = Callable[[torch.Generator], Batch | tuple[Tensor, ...] | Tensor]
-"""generator → a `Batch`, a tuple of its first members, or the clouds alone"""
-Source = Callable[[Tensor, torch.Generator], Tensor]
-"""data x1 and a generator → x0 of x1's shape"""
-
-
-class NotFinite(RuntimeError):
-    """A batch, a loss or a gradient is NaN or infinite; the message names the step and the part of the batch."""
-
-
-def gaussian(x1: Tensor, generator: torch.Generator) -> Tensor:
-    """x0 ~ N(0, I)."""
-    return torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device=generator.device).to(x1.device)
+__all__ = [
+    "Batch", "DrawBatch", "Example", "NotFinite", "Progress", "Source", "TrainConfig", "TrainResult", "draw_example",
+    "gaussian", "optimizers_of", "train",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,11 +40,14 @@ class TrainConfig:
         hidden_learning_rate: if given, the peak rate at which Muon (Jordan et al. 2024), whose updates are orthogonal,
             trains the matrices between hidden layers; AdamW trains the rest. None: AdamW trains all.
         weight_decay: of both; 0 is none.
+        optimizer: parameters → an optimizer of one's own in AdamW's place, such as partial(torch.optim.SGD, lr=0.1),
+            whose rates go the way of `schedule`; `learning_rate` and `weight_decay` have no part in it.
         clip: the largest gradient norm.
         ema: the largest decay of the weights' running mean; it grows as 1 - (1 + step)^(-3/4) until then. 0: none.
         condition_dropout: share of clouds trained without their condition, for guidance.
         times_per_cloud: a cloud is split into this many parts, each at its own t; at most its number of points.
-            More times lower the variance of a batch; a network that looks at whole clouds needs 1.
+            More times lower the variance of a batch; a network that looks at whole clouds needs 1. Vectors and
+            pictures have one time each.
         checkpoint_every: steps between checkpoints.
         precision: "auto" (bf16 on an accelerator that has it, else float32), "no", "bf16" or "fp16".
         path, coupling, times, source: x0 and x1 to (x_t, u_t); the pairs; t; what x0 is.
@@ -76,6 +59,7 @@ class TrainConfig:
     warmup: int = 100
     schedule: str = "cosine"
     weight_decay: float = 0.0
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None
     clip: float = 1.0
     ema: float = 0.999
     condition_dropout: float = 0.1
@@ -117,12 +101,16 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback sees after each step. step counts from 1."""
+    """What a callback sees after each step. step counts from 1.
+
+    network: what the run would give if it ended here, in evaluation mode on the device of training. Look, don't change.
+    """
 
     step: int
     steps: int
     loss: float
     learning_rate: float
+    network: nn.Module = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -137,7 +125,7 @@ class TrainResult:
 
 def train(
     network: nn.Module,
-    draw_batch: DrawBatch,
+    draw_batch: DrawBatch | Iterable[Any],
     config: TrainConfig,
     *,
     checkpoint_dir: Path | None = None,
@@ -146,23 +134,29 @@ def train(
     """Train `network` on the batches that `draw_batch` gives.
 
     Args:
-        network: of `fm.networks`, or any module with their forward(x, t, condition, keep); trained in place, on the
-            device Accelerate chooses. Under `accelerate launch` every process draws its own batches and the gradients
-            are averaged.
-        draw_batch: its numbers are cast to the network's precision; integer conditions stay what they are.
-        checkpoint_dir: where `checkpoint.pt` is kept. If it holds one of the same run, training goes on from there.
-        on_step: called after each step in the main process.
+        network: of `fm.networks`, or any module with their forward(x, t, condition, keep), of which the last two may be
+            missing where there is no condition, and keep where `condition_dropout` is 0. If it gives a pair, the
+            second is the score, which is learned beside the velocity ([SF]²M, arXiv 2307.03672); the path must then
+            have noise. Trained in place, on the device Accelerate chooses. Under `accelerate launch` every process
+            draws its own batches and the gradients are averaged.
+        draw_batch: a function of a generator, or a DataLoader. Its numbers are cast to the network's precision; integer
+            conditions stay what they are.
+        checkpoint_dir: where `checkpoint.pt` is kept. If it holds one of the same run, training goes on from there, and
+            so it does if the run is now to have more steps.
+        on_step: called after each step in the main process. What it raises ends the run, and in a run of one process
+            the checkpoint of the steps done is written first.
 
     Raises:
         NotFinite: data, loss or gradient became NaN or infinite.
         ValueError: the checkpoint belongs to another run, or a batch has the wrong shape.
     """
-    accelerator = _accelerator(_precision(config.precision))
+    accelerator = _accelerator.of_precision(config.precision)
     network.train().to(accelerator.device)
-    ema = copy.deepcopy(network).requires_grad_(False)
+    ema = copy.deepcopy(network).requires_grad_(False).eval()
     model, *optimizers = accelerator.prepare(network, *optimizers_of(network, config))
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # else `network` would compute in this precision for good
-    generator = torch.Generator().manual_seed(config.seed * 1009 + accelerator.process_index)
+    seed = config.seed * 1009 + accelerator.process_index
+    generator = torch.Generator().manual_seed(seed)
     losses = torch.zeros(config.steps, dtype=torch.float64)
 
     file = None if checkpoint_dir is None else Path(checkpoint_dir) / "checkpoint.pt"
@@ -170,6 +164,7 @@ def train(
     run = _resume.Run(settings, network, ema, optimizers, accelerator.scaler, generator, losses)
     first = run.restore(file, accelerator) if file is not None and file.is_file() else 0
 
+    draw = endless(draw_batch, seed, first)
     weights: list[Tensor] = list(network.parameters())
     averaged: list[Tensor] = list(ema.parameters())
     dtype = torch.promote_types(weights[0].dtype, torch.float32)
@@ -177,76 +172,73 @@ def train(
         rate = config.learning_rate_at(step)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate / config.learning_rate
-        x, t, condition, keep, velocity = draw_example(draw_batch, config, generator, step)
-        x, t, velocity = (v.to(accelerator.device, dtype) for v in (x, t, velocity))
-        keep = None if keep is None else keep.to(accelerator.device)
-        if condition is not None:  # labels stay integers
-            condition = condition.to(accelerator.device, dtype if condition.is_floating_point() else None)
+        example = _moved(draw_example(draw, config, generator, step), accelerator.device, dtype)
+        given = [v for v in (example.condition, example.keep) if v is not None]
         with accelerator.autocast():
-            predicted = model(x, t, condition, keep)
-        loss = F.mse_loss(predicted.to(dtype), velocity)
+            predicted = model(example.x, example.t, *given)
+        loss = _loss(predicted, example, config.path)
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(weights, config.clip)
         losses[step] = value = loss.item()
         if not math.isfinite(value) or (accelerator.scaler is None and not math.isfinite(float(norm))):
-            raise NotFinite(_diagnose(step, value, predicted, velocity, config.times_per_cloud))
+            raise NotFinite(_diagnose(step, value, predicted, example))
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
         with torch.no_grad():
             torch._foreach_lerp_(averaged, weights, 1 - config.ema_decay_at(step))
-        if on_step is not None and accelerator.is_main_process:
-            on_step(Progress(step + 1, config.steps, value, rate))
-        if file is not None and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
-            run.save(file, step + 1, accelerator)
+        done = step + 1
+        due = done % config.checkpoint_every == 0 or done == config.steps
+        try:
+            if on_step is not None and accelerator.is_main_process:
+                for kept, buffer in zip(ema.buffers(), network.buffers(), strict=True):
+                    kept.copy_(buffer)
+                on_step(Progress(done, config.steps, value, rate, ema))
+        except BaseException:
+            due = accelerator.num_processes == 1  # of several, the others are on their way through the next step
+            raise
+        finally:
+            if file is not None and due:
+                run.save(file, done, accelerator)
     return TrainResult(_finished(ema, network), losses, first)
 
 
 def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the hidden matrices if wanted; each group carries its `peak` learning rate."""
+    """AdamW or one's own, and Muon for the hidden matrices if wanted; each group carries its `peak` learning rate."""
     rate = config.hidden_learning_rate
     known = rate is None or hasattr(network, "hidden_weights")
     require(known, "hidden_learning_rate", rate, f"None for {type(network).__name__}, which has no hidden_weights()")
     hidden = [] if rate is None else cast("Callable[[], list[Tensor]]", network.hidden_weights)()
     others = [weight for weight in network.parameters() if all(weight is not matrix for matrix in hidden)]
-    adam = {"params": others, "peak": config.learning_rate}
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW([adam], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    ]
+    adam = partial(torch.optim.AdamW, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    optimizers = [(config.optimizer or adam)(others)]
     if rate is not None and hidden:
-        optimizers.append(Muon([{"params": hidden, "peak": rate}], lr=rate, weight_decay=config.weight_decay))
+        optimizers.append(Muon(hidden, lr=rate, weight_decay=config.weight_decay))
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["peak"] = group["lr"]
     return optimizers
 
 
-def draw_example(
-    draw_batch: DrawBatch, config: TrainConfig, generator: torch.Generator, step: int = 0
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]:
-    """One batch ready for the network: x_t [B·k, N/k, D], t, condition, keep, u_t, with k = times_per_cloud."""
-    drawn = draw_batch(generator)
-    x1, condition, x0, t = Batch(drawn) if isinstance(drawn, Tensor) else Batch(*drawn)
-    x1 = x1 if x1.is_floating_point() else x1.to(torch.get_default_dtype())
-    x0 = None if x0 is None else x0.to(x1)
-    require(x1.ndim == 3 and x1.numel() > 0, "the shape of a batch of clouds", tuple(x1.shape), "[B, N, D]")
-    for name, value in (("the clouds", x1), ("the conditions", condition), ("the source", x0)):
-        if value is not None and not torch.isfinite(value).all():
-            bad = (~torch.isfinite(value.flatten(1)).all(1)).nonzero().flatten().tolist()
-            raise NotFinite(f"step {step}: {name} of the batch hold NaN or infinity at batch positions {bad}")
-    clouds, points, _ = x1.shape
-    k = min(config.times_per_cloud, points)
-    require(points % k == 0, "times_per_cloud", k, f"a divisor of the {points} points of a cloud")
-    if x0 is None:
-        x0 = config.coupling(config.source(x1, generator), x1, condition=condition, generator=generator)
-    t = config.times(clouds * k, generator).to(x1) if t is None else t.repeat_interleave(k).to(x1)
-    x0, x1 = (v.reshape(clouds * k, points // k, -1) for v in (x0, x1))
-    x, velocity = config.path(x0, x1, t, generator=generator)
-    keep = None
-    if condition is not None:
-        require(len(condition) == clouds, "the number of conditions of a batch", len(condition), f"{clouds}")
-        condition = condition.repeat_interleave(k, dim=0)
-        if config.condition_dropout > 0:
-            kept = torch.rand(clouds, generator=generator) >= config.condition_dropout
-            keep = kept.repeat_interleave(k)
-    return x, t, condition, keep, velocity
+def _moved(example: Example, device: torch.device, dtype: torch.dtype) -> Example:
+    """On the device, and in the network's precision but for labels, which stay integers."""
+    moved: dict[str, Any] = {
+        name: value.to(device, dtype if value.is_floating_point() else None)
+        for name, value in vars(example).items()
+        if isinstance(value, Tensor)
+    }
+    return replace(example, **moved)
+
+
+def _loss(predicted: Tensor | tuple[Tensor, Tensor], example: Example, path: paths.Path) -> Tensor:
+    velocity, score = predicted if isinstance(predicted, tuple) else (predicted, None)
+    loss = F.mse_loss(velocity.to(example.velocity.dtype), example.velocity)
+    if score is None:
+        return loss
+    noise, spread = example.noise, example.spread
+    require(noise is not None, "path", path.name, "one with noise, as bridge(sigma) has, for a network with a score")
+    assert noise is not None and spread is not None
+    weight = spread.reshape(-1, *[1] * (noise.ndim - 1))
+    return loss + F.mse_loss(weight * score.to(noise.dtype), -noise)
 
 
 @torch.no_grad()
@@ -260,27 +252,9 @@ def _finished(ema: nn.Module, network: nn.Module) -> nn.Module:
     return ema.eval().cpu()
 
 
-def _accelerator(precision: str) -> Accelerator:
-    """Accelerate keeps one precision for all of a process; this one has its own, and leaves others theirs."""
-    others = AcceleratorState().mixed_precision if is_initialized() else precision
-    if is_initialized():
-        AcceleratorState()._mixed_precision = precision
-    # a batch need not reach every weight: without a condition, say, or without dropping any
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
-    accelerator.state = copy.copy(accelerator.state)
-    AcceleratorState()._mixed_precision = others
-    return accelerator
-
-
-def _precision(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-
-
-def _diagnose(step: int, loss: float, predicted: Tensor, velocity: Tensor, k: int) -> str:
-    apart = (predicted.detach().float() - velocity).square().flatten(1).mean(1)
-    bad = sorted({i // k for i in (~torch.isfinite(apart)).nonzero().flatten().tolist()})
+def _diagnose(step: int, loss: float, predicted: Tensor | tuple[Tensor, Tensor], example: Example) -> str:
+    velocity = predicted[0] if isinstance(predicted, tuple) else predicted
+    apart = (velocity.detach().float() - example.velocity).square().flatten(1).mean(1)
+    bad = sorted({i // example.parts for i in (~torch.isfinite(apart)).nonzero().flatten().tolist()})
     where = f"at batch positions {bad}" if bad else "in the gradient alone"
     return f"step {step}: training stopped, the loss is {loss} and not finite {where}; try a lower learning_rate"

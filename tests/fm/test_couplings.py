@@ -69,7 +69,7 @@ def test_bad_calls_say_what_is_allowed():
         couplings.exact_ot(x0, x1[:, :5])
     with pytest.raises(ValueError, match="regularization is 0"):
         couplings.sinkhorn_plan(x0, x1, regularization=0)
-    with pytest.raises(ValueError, match=r"shape of condition is \(4,\), but must be \[4, 6\] or \[4, 6, 'C'\]"):
+    with pytest.raises(ValueError, match=r"shape of condition is \(4,\), but must be \[4, 6\] or \[4, 6, '…'\]"):
         couplings.inside_condition(x0, x1, condition=torch.zeros(4))
 
 
@@ -105,22 +105,23 @@ def test_large_problems_are_solved_as_exactly_as_small_ones():
 
 
 @pytest.mark.parametrize("kind", ["far apart", "on a grid, with repeats", "one place", "mostly equal and far"])
-def test_large_costs_of_any_kind_are_solved_exactly(kind):
-    x0, x1 = clouds(8, 220, 2)
+@pytest.mark.parametrize("n", [70, 220])
+def test_large_costs_of_any_kind_are_solved_exactly(kind, n):
+    x0, x1 = clouds(8, n, 2)
     if kind == "far apart":
         x1 = x1 + 1000
     elif kind == "on a grid, with repeats":
         x0, x1 = x0.round(), x1.round()
     elif kind == "one place":
-        x0, x1 = torch.zeros(220, 2), torch.zeros(220, 2)
+        x0, x1 = torch.zeros(n, 2), torch.zeros(n, 2)
     else:
         x0[3:], x1[5:] = 0, 0
         x0[:3] *= 1e4
     costs = torch.cdist(x1, x0).square()
     rows, columns = linear_sum_assignment(costs.numpy())
     order = assign(costs)
-    assert sorted(order.tolist()) == list(range(220))
-    found = costs.double()[torch.arange(220), order].sum()
+    assert sorted(order.tolist()) == list(range(n))
+    found = costs.double()[torch.arange(n), order].sum()
     assert float(found) == pytest.approx(float(costs.double()[rows, columns].sum()), rel=1e-9)
 
 
@@ -158,6 +159,25 @@ def test_inside_condition_never_crosses_a_label():
     assert cost(couplings.exact_ot(x0, x1, block=None), x1) < cost(paired, x1) < cost(x0, x1)
 
 
+@pytest.mark.parametrize("coupling", [couplings.exact_ot, partial(couplings.sinkhorn_ot, regularization=0.5)])
+@pytest.mark.parametrize("kind", ["labels", "rows", "pictures"])
+def test_vectors_are_paired_with_those_of_equal_condition(coupling, kind):
+    x0, x1 = clouds(17, 60, 2)
+    labels = torch.randint(3, (60,), generator=torch.Generator().manual_seed(0))
+    condition = {"labels": labels, "rows": torch.eye(3)[labels], "pictures": labels.view(-1, 1, 1).expand(-1, 2, 2)}
+    paired = coupling(x0, x1, condition=condition[kind], generator=torch.Generator().manual_seed(1))
+    for label in range(3):
+        assert {*map(tuple, paired[labels == label].tolist())} <= {*map(tuple, x0[labels == label].tolist())}
+    assert cost(coupling(x0, x1), x1) < cost(paired, x1) < cost(x0, x1)
+
+
+def test_a_single_vector_is_its_own_pair():
+    x0, x1 = clouds(18, 1, 2)
+    for coupling in PAIRING.values():
+        assert torch.equal(coupling(x0, x1, condition=torch.zeros(1)), x0)
+    assert torch.equal(couplings.across_batch(x0.reshape(1, 1, 2, 1), x1.reshape(1, 1, 2, 1)).flatten(1), x0)
+
+
 def test_the_conditions_weight_goes_from_blind_to_strict():
     x0, x1 = clouds(6, 80, 2)
     labels = torch.randint(2, (80,), generator=torch.Generator().manual_seed(1))
@@ -188,6 +208,30 @@ def test_sinkhorn_goes_from_exact_to_independent():
         couplings.sinkhorn_ot(x0, x1, regularization=0.1, generator=torch.Generator().manual_seed(2)) for _ in range(2)
     )
     assert torch.equal(first, second) and cost(first, x1) < cost(x0, x1)
+
+
+@pytest.mark.parametrize("regularization", [100.0, 1.0, 0.1])
+@pytest.mark.parametrize("far", [0.0, 4.0])
+def test_an_entropic_plan_is_its_kernel_scaled_to_the_weights(regularization, far):
+    (x0, _), (_, x1) = clouds(14, 2, 50, 2), clouds(15, 2, 30, 2)
+    x1[:, :3] += far
+    plan = couplings.sinkhorn_plan(x0, x1, regularization=regularization)
+    assert plan.shape == (2, 50, 30) and plan.dtype == torch.float64
+    assert torch.allclose(plan.sum(-1), torch.full((2, 50), 1 / 50, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(plan.sum(-2), torch.full((2, 30), 1 / 30, dtype=torch.float64), atol=1e-8)
+    costs = torch.cdist(x0.double(), x1.double()).square()
+    potentials = plan.log() + costs / regularization  # one of each row and one of each column
+    apart = potentials - potentials[:, :1] - potentials[:, :, :1] + potentials[:, :1, :1]
+    assert float(apart[plan > 1e-200].abs().max()) < 1e-6 * float(1 + costs.max() / regularization)
+
+
+def test_sinkhorn_draws_each_source_as_often_as_its_plan_says():
+    x0, x1 = clouds(16, 4, 1)
+    plan = couplings.sinkhorn_plan(x0, x1, regularization=1.0)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([couplings.sinkhorn_ot(x0, x1, regularization=1.0, generator=generator) for _ in range(1000)])
+    shares = (drawn == x0.reshape(4, 1, 1, 1)).double().mean((1, 3))  # of each x0 at each x1
+    assert torch.allclose(shares, 4 * plan, atol=0.06)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

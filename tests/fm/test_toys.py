@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fm import likelihood, metrics, networks, paths, sampling, solvers, toys, trajectories
+from fm import conversions, likelihood, metrics, networks, paths, sampling, solvers, toys, trajectories
 from fm.conversions import convert
 
 MIX = toys.Mixture(
@@ -93,6 +93,35 @@ def test_following_the_oracle_gives_the_mixture():
     got = solvers.integrate(oracle, noise, torch.linspace(0, 1, 41), method="rk4").x[0]
     other, more = MIX(800, seeded(1)).x, MIX(800, seeded(2)).x
     assert metrics.w2(got, other) < 1.5 * metrics.w2(more, other)
+
+
+@pytest.mark.parametrize("path", [paths.linear(), paths.linear(0.3), paths.variance_preserving()])
+def test_the_score_of_the_oracle_is_that_of_its_density(path):
+    x = torch.randn(20, 2, generator=seeded(), dtype=torch.float64).requires_grad_(True)
+    for t in (0.2, 0.7):
+        at = torch.full((20,), t, dtype=torch.float64)
+        b, gamma, *_ = (float(c[0]) for c in conversions.schedule(path, at))
+        then = toys.Mixture(b * MIX.means, ((b * MIX.std) ** 2 + gamma**2).sqrt(), MIX.weights)
+        velocity, score = conversions.with_score(lambda x, t: MIX.velocity(path, x, t), path)(x, at)
+        (true,) = torch.autograd.grad(then.log_density(x).sum(), x)
+        assert torch.allclose(score, true, atol=1e-6) and torch.equal(velocity, MIX.velocity(path, x, at))
+
+
+@pytest.mark.parametrize("diffusion", [0.0, 0.3, lambda t: (1 - t).sqrt()])
+def test_wandering_from_noise_ends_in_the_mixture_as_following_does(diffusion):
+    noise = torch.randn(800, 2, generator=seeded(), dtype=torch.float64)
+    both, grid = conversions.with_score(oracle, paths.linear()), torch.linspace(0, 1, 101)
+    end = solvers.stochastic(both, noise, grid, diffusion=diffusion, generator=seeded(1), trajectory=True)
+    other, more = MIX(800, seeded(1)).x, MIX(800, seeded(2)).x
+    assert metrics.w2(end.x, other) < 1.5 * metrics.w2(more, other)
+    assert end.trajectory.shape == (101, 800, 2) and end.evaluations == 100
+    followed = solvers.integrate(oracle, noise, grid).x
+    assert torch.allclose(end.x, followed) == (diffusion == 0.0)
+
+
+def test_a_stochastic_way_goes_forward_only():
+    with pytest.raises(ValueError, match=r"times is \[1.0, 0.0\], but must be strictly rising"):
+        solvers.stochastic(lambda x, t: (x, x), torch.zeros(1, 2), torch.tensor([1.0, 0.0]), diffusion=1.0)
 
 
 def test_likelihood_agrees_with_the_closed_form():

@@ -56,16 +56,35 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, hidden_learning_rate):
     config = replace(CONFIG, hidden_learning_rate=hidden_learning_rate)
     whole = training.train(networks.build(SMALL), discs, config, checkpoint_dir=tmp_path / "whole")
 
-    def kill(progress):
-        if progress.step == 7:
+    batches = iter(range(7))
+
+    def cut_short(generator):
+        if next(batches, None) is None:
             raise Killed
+        return discs(generator)
 
     with pytest.raises(Killed):
-        training.train(networks.build(SMALL), discs, config, checkpoint_dir=tmp_path / "killed", on_step=kill)
+        training.train(networks.build(SMALL), cut_short, config, checkpoint_dir=tmp_path / "killed")
     resumed = training.train(networks.build({**SMALL, "seed": 9}), discs, config, checkpoint_dir=tmp_path / "killed")
     assert resumed.resumed_at == 4
     assert same(whole.network, resumed.network) and torch.equal(whole.losses, resumed.losses)
     assert [p.name for p in (tmp_path / "killed").iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Killed])
+@pytest.mark.parametrize("last", [1, 7, 8, 12])
+def test_a_run_that_on_step_ends_has_lost_no_step(tmp_path, last, interruption):
+    whole = training.train(networks.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path / "whole")
+
+    def interrupt(progress):
+        if progress.step == last:
+            raise interruption
+
+    with pytest.raises(interruption):
+        training.train(networks.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path / "cut", on_step=interrupt)
+    resumed = training.train(networks.build(SMALL), discs, CONFIG, checkpoint_dir=tmp_path / "cut")
+    assert resumed.resumed_at == last
+    assert same(whole.network, resumed.network) and torch.equal(whole.losses, resumed.losses)
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
@@ -228,7 +247,7 @@ def test_nan_data_stops_the_run_naming_step_and_place():
             clouds[5, 0, 0] = float("nan")
         return clouds, condition
 
-    with pytest.raises(training.NotFinite, match=r"step 2: the clouds .* at batch positions \[5\]"):
+    with pytest.raises(training.NotFinite, match=r"step 2: the data .* at batch positions \[5\]"):
         training.train(networks.build(SMALL), spoilt, CONFIG)
 
 

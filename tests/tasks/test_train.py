@@ -86,12 +86,12 @@ def test_a_training_that_ended_before_it_was_recorded_is_not_done_again(root, se
     assert list((root / train.CHECKPOINTS).iterdir()) == [checkpoint_dir(root, other).with_suffix(".done")]
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(root, settings):
+def test_an_interrupted_run_goes_on_to_the_same_bytes(root, settings):
     train.run(settings, root)
     uninterrupted = outputs(root)
     shutil.rmtree(root / ".stipple")
 
-    def killed(progress):
+    def cut(progress):
         if progress.step == 5:
             raise KeyboardInterrupt
 
@@ -99,8 +99,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(root, settings):
     rows = training_set.rows_of(data, "train")
     directory = checkpoint_dir(root, settings)
     with pytest.raises(KeyboardInterrupt):
-        fitting.fit("film", params.train.recipe("film"), data, rows, seed=0, checkpoint_dir=directory, on_step=killed)
-    assert train.run(settings, root)["resumed_at"] == 3
+        fitting.fit("film", params.train.recipe("film"), data, rows, seed=0, checkpoint_dir=directory, on_step=cut)
+    assert train.run(settings, root)["resumed_at"] == 5
     assert outputs(root) == uninterrupted
 
 
