@@ -9,31 +9,29 @@ text and noise together settle on one latent, and the decoder draws that one fac
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fm import couplings, metrics, networks, sampling, training
-from fm.autoencoder import Autoencoder
-from tasks.clouds import density, figures, generation, scoring, toy_gallery, training_set
+from fm import couplings, grids, metrics, networks, sampling, training
+from fm import autoencoder as latents
+from tasks.clouds import density, figures, fitting, generation, scoring, toy_gallery, training_set
 from tasks.models.embedder import load_embedder
+from tasks.progress import progress
 from tasks.settings import Checkpoint
 from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "examples" / "output"
 PROMPT = "Left-facing, laughing expression"
-LATENT = 32
-CLOUDS, POINTS, SEEN = 24, 64, 256  # of a step of the autoencoder: clouds, points to draw and to encode of each
-CONFIG = training.TrainConfig(
-    steps=900, learning_rate=2e-3, hidden_learning_rate=0.01, ema=0.99, times_per_cloud=1, condition_dropout=0.0
-)
+SIDE, LATENT = 64, 48
+AUTOENCODER = {"side": SIDE, "latent": LATENT, "widths": (96, 48, 24)}
+DENSITIES = 32  # of a step of the autoencoder
+CONFIG = training.TrainConfig(steps=900, learning_rate=2e-3, ema=0.99, condition_dropout=0.0)
 FLOW = {"name": "film", "dim": LATENT, "condition_dim": 512, "embedding": 128, "bandwidth": 0.2}
 VECTORS = 128  # of a step of the flow
-# Each vector has a text of its own: transport pairs noise with latents among those of equal text, along the batch.
-FLOW_CONFIG = replace(CONFIG, coupling=partial(couplings.exact_ot, block=None), condition_dropout=0.1)
+FLOW_CONFIG = replace(CONFIG, hidden_learning_rate=0.01, coupling=couplings.independent, condition_dropout=0.1)
 DRAWN, COMPARED, SHOWN = 1024, 24, 6
 
 
@@ -45,43 +43,43 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
     def some(count: int, generator: torch.Generator) -> Tensor:
         return trained[torch.randint(len(trained), (count,), generator=generator)]
 
-    def draw_clouds(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        index = some(CLOUDS, generator)
-        return tuple(density.draw(maps, index, n, generator) for n in (POINTS, SEEN))
+    def draw_densities(generator: torch.Generator) -> Tensor:
+        grid = density.raster(maps, some(DENSITIES, generator), SIDE)
+        mirrored = torch.rand(DENSITIES, 1, 1, generator=generator) < 0.5
+        return torch.where(mirrored, grid.flip(-1), grid)
 
     torch.manual_seed(0)
-    autoencoder = toy_gallery.train(
-        "autoencoder", Autoencoder(dim=2, latent=LATENT, decoder={"blocks": 4}), draw_clouds, CONFIG
-    )
+    model = latents.Autoencoder(**AUTOENCODER)
+    with progress("train, autoencoder", CONFIG.steps, "step") as bar:
+        model = latents.train(model, draw_densities, CONFIG, on_step=fitting.shown_on(bar)).network
 
-    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        latents = autoencoder.encode(density.draw(maps, trained, SEEN, generator))
-    mean, std = latents.mean(0), latents.std(0)
-    normal = torch.zeros(len(embeddings), LATENT).index_copy(0, trained, (latents - mean) / std)
+        mean, log_variance = model.encode(density.raster(maps, torch.arange(len(embeddings)), SIDE))
+    spread = (log_variance / 2).exp()
 
     def draw_latents(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = some(VECTORS, generator)
-        return normal[index], embeddings[index]
+        return mean[index] + spread[index] * torch.randn(VECTORS, LATENT, generator=generator), embeddings[index]
 
     flow = networks.build(FLOW)
     flow.standardize(embeddings[trained])
     flow = toy_gallery.train("flow of latents", flow, draw_latents, FLOW_CONFIG)
+    generator = torch.Generator().manual_seed(0)
 
-    def decode(latents: Tensor) -> Tensor:
-        return sampling.sample(autoencoder.decoder, latents, DRAWN, steps=20, generator=generator).x
+    @torch.no_grad()
+    def decode(latent: Tensor) -> Tensor:
+        noise = torch.randn(len(latent), DRAWN, 2, generator=generator)
+        return grids.transport(model.decode(latent).exp(), noise, extent=density.EXTENT)
 
     def write(conditions: Tensor) -> Tensor:
         noise = torch.randn(len(conditions), LATENT, generator=generator)
-        return sampling.sample(flow, conditions, x0=noise, steps=20, guidance=1.5).x * std + mean
+        return sampling.sample(flow, conditions, x0=noise, steps=20, guidance=1.5).x
 
     rows = scoring.spread(held_out, COMPARED)
     truth, again = (density.draw(maps, rows, DRAWN, generator) for _ in range(2))
-    with torch.no_grad():
-        codes = autoencoder.encode(again[:, :SEEN])
     clouds = {
         "another sample of the frame": again,
-        "encoded and decoded": decode(codes),
+        "encoded and decoded": decode(mean[rows]),
         "drawn from the summary": decode(write(embeddings[rows])),
         "the mean cloud": density.draw(maps, some(DRAWN, generator), len(rows), generator).transpose(0, 1),
     }
@@ -97,7 +95,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
         "encoded, decoded": clouds["encoded and decoded"][few],
         "from the summary": clouds["drawn from the summary"][few],
         "one short text": decode(write(text.expand(len(few), -1))),
-        "between two latents": decode((1 - share) * codes[few[0]] + share * codes[few[-1]]),
+        "between two latents": decode((1 - share) * mean[rows[few[0]]] + share * mean[rows[few[-1]]]),
     }
     files.write(output / "latent.png", figures.cloud_rows(shown))
     print(output / "latent.png")

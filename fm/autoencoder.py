@@ -1,81 +1,125 @@
-"""A cloud as one vector and back: the encoder sums up a set, the decoder is a flow that draws as many points as wanted.
+"""A density on a grid as one vector, and back: the latent space in which a flow can draw whole pictures.
 
-Encoder and decoder learn together by plain flow matching on the points. The condition of a batch is the cloud itself,
-so `fm.training.train` trains an `Autoencoder` like any network (Yang et al., "PointFlow", arXiv 1906.12320, section 4,
-whose decoder is a continuous normalizing flow, too; trained here without its likelihood):
+A velocity network that moves each point by itself draws the average of all clouds that its condition fits. A flow of
+vectors settles on one, and the decoder draws that one sharply (Rombach et al., "High-Resolution Image Synthesis with
+Latent Diffusion Models", arXiv 2112.10752, whose autoencoder is of images):
 
-    def draw_batch(generator):                                   # two samples of the same shapes, [B, N, D] both
-        return sample_of_each(generator), another_sample_of_each(generator)
-
-    autoencoder = training.train(Autoencoder(dim=2), draw_batch, config).network
-    latents = autoencoder.encode(clouds)                         # [B, L]
-    sampling.sample(autoencoder.decoder, latents, num_points)    # [B, num_points, D]
+    autoencoder = train(Autoencoder(), draw_density, config).network    # generator → [B, S, S]
+    mean, log_variance = autoencoder.encode(density)                    # [B, L] both
+    fm.grids.transport(autoencoder.decode(mean).exp(), noise, extent=3.0)
 """
 
-from typing import Any
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fm import networks
-from fm._checks import require, require_clouds
-from fm._pointwise import linear_weights, with_fourier_features
+from fm import training
+from fm._checks import require
 
-
-class Encoder(nn.Module):
-    """Clouds [B, N, D] of any N → latents [B, L], the same for every order of the points.
-
-    Each point alone goes through an MLP over its Fourier features, and the largest value of each unit is what the
-    cloud has of it (Qi et al., "PointNet", arXiv 1612.00593). Latents have mean 0 and variance 1 over their L numbers.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, *, dim: int, latent: int, width: int, frequencies: int, bandwidth: float) -> None:
-        super().__init__()
-        self.dim = dim
-        self.register_buffer("frequencies", torch.randn(dim, frequencies) * bandwidth)
-        self.points = nn.Sequential(
-            nn.Linear(dim + 2 * frequencies, width), nn.GELU(), nn.Linear(width, width), nn.GELU(),
-            nn.Linear(width, 2 * width),
-        )  # fmt: skip
-        self.whole = nn.Sequential(
-            nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, latent),
-            nn.LayerNorm(latent, elementwise_affine=False),
-        )  # fmt: skip
-
-    def forward(self, clouds: Tensor) -> Tensor:
-        require_clouds("clouds", clouds)
-        require(clouds.shape[-1] == self.dim, "the shape of clouds", tuple(clouds.shape), f"[B, N, {self.dim}]")
-        return self.whole(self.points(with_fourier_features(clouds, clouds @ self.frequencies)).amax(dim=1))
+_ENCODER = (16, 32, 64, 96, 128)
+_FIRST = 8  # cells a side, from which the decoder goes up
+_GROUPS = 8
 
 
 class Autoencoder(nn.Module):
-    """An encoder and an `fm.networks.Film` decoder whose condition is the latent.
-
-    Called as a velocity network whose condition is a cloud [B, M, D]: it encodes that cloud and moves the points x by
-    the decoder.
+    """Convolutions from densities [B, S, S] of any scale to latents [B, L] and to log densities [B, S, S] again.
 
     Args:
-        latent: L, numbers of a latent. width: units of the encoder; the decoder's sizes go into `decoder`.
+        side: S, cells a side; a power of 2 from 64 on. latent: L, numbers of a latent.
+        widths: channels of the decoder at 8, 16, 32, … cells a side; what lacks to S the last ones are unfolded to.
     """
 
-    def __init__(
-        self,
-        *,
-        dim: int = 2,
-        latent: int = 32,
-        width: int = 64,
-        frequencies: int = 32,
-        bandwidth: float = 3.0,
-        decoder: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, *, side: int = 128, latent: int = 64, widths: tuple[int, ...] = (128, 64, 40, 16)) -> None:
         super().__init__()
-        self.encode = Encoder(dim=dim, latent=latent, width=width, frequencies=frequencies, bandwidth=bandwidth)
-        self.decoder = networks.Film(**{"dim": dim, "condition_dim": latent, "embedding": 256, **(decoder or {})})
+        require(side >= 64 and side & (side - 1) == 0, "side", side, "a power of 2 from 64 on")
+        top = _FIRST * 2 ** (len(widths) - 1)
+        require(1 <= len(widths) and top <= side, "the number of widths", len(widths), f"so that {top} is at most side")
+        divisible = all(width % _GROUPS == 0 for width in widths)
+        require(divisible, "widths", widths, f"multiples of {_GROUPS}")
+        self.side, self.latent, self.widths = side, latent, tuple(widths)
+        down = [_halving(before, after) for before, after in pairwise((1, *_ENCODER))]
+        self.encoder = nn.Sequential(*down, nn.Flatten())
+        self.posterior = nn.Linear(_ENCODER[-1] * (side // 2 ** len(_ENCODER)) ** 2, 2 * latent)
+        self.lift = nn.Sequential(
+            nn.Linear(latent, 256), nn.SiLU(), nn.Linear(256, widths[0] * _FIRST**2), nn.Unflatten(1, (-1, _FIRST, _FIRST))
+        )  # fmt: skip
+        self.decoder = nn.Sequential(*(_Doubling(before, after) for before, after in pairwise(widths)))
+        unfold = side // top
+        self.head = nn.Sequential(
+            nn.GroupNorm(_GROUPS, widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], unfold**2, 3, padding=1),
+            nn.PixelShuffle(unfold),
+        )  # fmt: skip
 
-    def forward(self, x: Tensor, t: Tensor, cloud: Tensor, keep: Tensor | None = None) -> Tensor:
-        return self.decoder(x, t, self.encode(cloud), keep)
+    def encode(self, density: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance [B, L] of the latents that densities [B, S, S] may have come from."""
+        wanted = (len(density), self.side, self.side)
+        require(tuple(density.shape) == wanted, "the shape of density", tuple(density.shape), f"{list(wanted)}")
+        relative = density / density.mean((1, 2), keepdim=True)
+        mean, log_variance = self.posterior(self.encoder(relative.sqrt().unsqueeze(1))).chunk(2, dim=1)
+        return mean, log_variance.clamp(-12, 4)
 
-    def hidden_weights(self) -> list[Tensor]:
-        return [*linear_weights(self.encode.points, self.encode.whole[:1]), *self.decoder.hidden_weights()]
+    def decode(self, latent: Tensor) -> Tensor:
+        """The log of each cell's share, [B, S, S], for latents [B, L]."""
+        cells = self.head(self.decoder(self.lift(latent))).flatten(1)
+        return F.log_softmax(cells, dim=1).unflatten(1, (self.side, self.side))
+
+    def forward(self, density: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The reconstruction from one latent of each density, which `noise` [B, L] picks; its mean and log variance."""
+        mean, log_variance = self.encode(density)
+        return self.decode(mean + (log_variance / 2).exp() * noise), mean, log_variance
+
+
+def train(
+    autoencoder: Autoencoder,
+    draw_density: Callable[[torch.Generator], Tensor],
+    config: training.TrainConfig,
+    *,
+    points: int = 1024,
+    checkpoint_dir: Path | None = None,
+    on_step: Callable[[training.Progress], None] | None = None,
+) -> training.TrainResult:
+    """Train by the evidence lower bound of clouds of `points` points that the densities [B, S, S] may give.
+
+    In nats a point: the cross entropy of the density and its reconstruction, and 1/points of the divergence of the
+    latents from N(0, I) (Kingma and Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114, eq. 3 and 10). The
+    density takes the points' place, so no noise of a sample is in its gradient.
+    """
+
+    def objective(
+        model: Callable[..., tuple[Tensor, ...]], generator: torch.Generator, _step: int
+    ) -> tuple[Tensor, Callable[[], str]]:
+        density = draw_density(generator)
+        noise = torch.randn(len(density), autoencoder.latent, generator=generator)
+        device = next(autoencoder.parameters()).device
+        share = (density / density.sum((1, 2), keepdim=True)).to(device)
+        reconstruction, mean, log_variance = model(share, noise.to(device))
+        entropies = -(share * reconstruction.float()).sum((1, 2))
+        divergences = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
+        bounds = entropies + divergences / points
+        return bounds.mean(), lambda: f"at batch positions {(~bounds.isfinite()).nonzero().flatten().tolist()}"
+
+    return training.optimize(autoencoder, objective, config, checkpoint_dir=checkpoint_dir, on_step=on_step)
+
+
+def _halving(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(_GROUPS, after), nn.SiLU())
+
+
+class _Doubling(nn.Module):
+    """A residual block (He et al., arXiv 1512.03385) at twice the cells a side."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, padding=1)
+        self.second = nn.Conv2d(after, after, 3, padding=1)
+        self.norms = nn.ModuleList([nn.GroupNorm(_GROUPS, before), nn.GroupNorm(_GROUPS, after)])
+        self.skip = nn.Conv2d(before, after, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = F.interpolate(F.silu(self.norms[0](x)), scale_factor=2)
+        h = self.second(F.silu(self.norms[1](self.first(wide))))
+        return F.interpolate(self.skip(x), scale_factor=2) + h

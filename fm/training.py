@@ -123,6 +123,10 @@ class TrainResult:
     resumed_at: int
 
 
+Objective = Callable[[Callable[..., Any], torch.Generator, int], tuple[Tensor, Callable[[], str]]]
+"""the network as the run calls it, a generator and the step → the loss of a batch, and where it is if not finite"""
+
+
 def train(
     network: nn.Module,
     draw_batch: DrawBatch | Iterable[Any],
@@ -150,13 +154,42 @@ def train(
         NotFinite: data, loss or gradient became NaN or infinite.
         ValueError: the checkpoint belongs to another run, or a batch has the wrong shape.
     """
+    weight = next(network.parameters())
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    draw: DrawBatch | None = None
+
+    def objective(
+        model: Callable[..., Any], generator: torch.Generator, step: int
+    ) -> tuple[Tensor, Callable[[], str]]:
+        nonlocal draw
+        draw = draw or endless(draw_batch, generator.initial_seed(), step)
+        example = _moved(draw_example(draw, config, generator, step), next(network.parameters()).device, dtype)
+        predicted = model(example.x, example.t, *(v for v in (example.condition, example.keep) if v is not None))
+        return _loss(predicted, example, config.path), lambda: _where(predicted, example)
+
+    return optimize(network, objective, config, checkpoint_dir=checkpoint_dir, on_step=on_step)
+
+
+def optimize(
+    network: nn.Module,
+    objective: Objective,
+    config: TrainConfig,
+    *,
+    checkpoint_dir: Path | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+    """`train` for any loss of any network; of `config`, what is about pairs and times has no part in it."""
     accelerator = _accelerator.of_precision(config.precision)
     network.train().to(accelerator.device)
     ema = copy.deepcopy(network).requires_grad_(False).eval()
     model, *optimizers = accelerator.prepare(network, *optimizers_of(network, config))
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # else `network` would compute in this precision for good
-    seed = config.seed * 1009 + accelerator.process_index
-    generator = torch.Generator().manual_seed(seed)
+
+    def called(*inputs: Tensor) -> Any:
+        with accelerator.autocast():
+            return model(*inputs)
+
+    generator = torch.Generator().manual_seed(config.seed * 1009 + accelerator.process_index)
     losses = torch.zeros(config.steps, dtype=torch.float64)
 
     file = None if checkpoint_dir is None else Path(checkpoint_dir) / "checkpoint.pt"
@@ -164,24 +197,21 @@ def train(
     run = _resume.Run(settings, network, ema, optimizers, accelerator.scaler, generator, losses)
     first = run.restore(file, accelerator) if file is not None and file.is_file() else 0
 
-    draw = endless(draw_batch, seed, first)
     weights: list[Tensor] = list(network.parameters())
     averaged: list[Tensor] = list(ema.parameters())
-    dtype = torch.promote_types(weights[0].dtype, torch.float32)
     for step in range(first, config.steps):
         rate = config.learning_rate_at(step)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate / config.learning_rate
-        example = _moved(draw_example(draw, config, generator, step), accelerator.device, dtype)
-        given = [v for v in (example.condition, example.keep) if v is not None]
-        with accelerator.autocast():
-            predicted = model(example.x, example.t, *given)
-        loss = _loss(predicted, example, config.path)
+        loss, where = objective(called, generator, step)
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(weights, config.clip)
         losses[step] = value = loss.item()
         if not math.isfinite(value) or (accelerator.scaler is None and not math.isfinite(float(norm))):
-            raise NotFinite(_diagnose(step, value, predicted, example))
+            found = "in the gradient alone" if math.isfinite(value) else where()
+            raise NotFinite(
+                f"step {step}: training stopped, the loss is {value} and not finite {found}; try a lower learning_rate"
+            )
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -252,9 +282,8 @@ def _finished(ema: nn.Module, network: nn.Module) -> nn.Module:
     return ema.eval().cpu()
 
 
-def _diagnose(step: int, loss: float, predicted: Tensor | tuple[Tensor, Tensor], example: Example) -> str:
+def _where(predicted: Tensor | tuple[Tensor, Tensor], example: Example) -> str:
     velocity = predicted[0] if isinstance(predicted, tuple) else predicted
     apart = (velocity.detach().float() - example.velocity).square().flatten(1).mean(1)
     bad = sorted({i // example.parts for i in (~torch.isfinite(apart)).nonzero().flatten().tolist()})
-    where = f"at batch positions {bad}" if bad else "in the gradient alone"
-    return f"step {step}: training stopped, the loss is {loss} and not finite {where}; try a lower learning_rate"
+    return f"at batch positions {bad}"

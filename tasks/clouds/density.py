@@ -4,6 +4,7 @@ A weight map is a small greyscale picture whose brightness says how likely a poi
 of many frames end to end; `draw` picks pixels by their share of the frame's brightness and a place inside each pixel.
 """
 
+import math
 from collections.abc import Iterable
 from io import BytesIO
 
@@ -46,3 +47,22 @@ def draw(density: dict[str, Tensor], index: Tensor, n: int, generator: torch.Gen
     place = density["pixels"][chosen] + torch.rand(len(index), n, 2, generator=generator)
     size = density["sizes"][index, None].float() + 1
     return (2 * place - size) * (EXTENT / size.amax(dim=-1, keepdim=True))
+
+
+def raster(density: dict[str, Tensor], index: Tensor, side: int) -> Tensor:
+    """The brightness of the frames in `index` [B] on a square grid over [-3, 3]²: float32 [B, side, side]."""
+    starts, cumulative = density["starts"], density["cumulative"]
+    first = torch.searchsorted(cumulative, starts[index], right=True)
+    count = torch.searchsorted(cumulative, starts[index + 1]) + 1 - first
+    owner = torch.arange(len(index)).repeat_interleave(count)
+    pixel = torch.arange(len(owner)) + (first - count.cumsum(0) + count)[owner]
+    weight = torch.diff(cumulative, prepend=cumulative.new_zeros(1))[pixel]
+    size = density["sizes"][index].float()[owner] + 1
+    longer = size.amax(dim=1, keepdim=True)
+    parts = math.ceil(side / float(longer.min()))  # of a pixel that covers more than a cell, on each axis
+    inside = (torch.cartesian_prod(*[torch.arange(parts)] * 2).reshape(-1, 1, 2) + 0.5) / parts
+    place = density["pixels"][pixel] + inside + (longer - size) / 2
+    column, row = (place * (side / longer)).long().clamp(max=side - 1).unbind(-1)
+    cells = (owner * side + row) * side + column
+    grid = torch.zeros(len(index) * side * side).index_add(0, cells.flatten(), (weight / parts**2).repeat(len(inside)))
+    return grid.reshape(-1, side, side)

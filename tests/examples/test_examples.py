@@ -16,7 +16,7 @@ from tasks.errors import StippleError
 @pytest.fixture
 def tiny(monkeypatch):
     """Few steps and points for all of them."""
-    few = {"CLOUDS": 4, "POINTS": 16, "SEEN": 8, "VECTORS": 6, "DRAWN": 40, "COMPARED": 3, "SHOWN": 2, "MANY": 70}
+    few = {"CLOUDS": 4, "POINTS": 16, "DENSITIES": 4, "VECTORS": 6, "DRAWN": 40, "COMPARED": 3, "SHOWN": 2, "MANY": 70}
     for module in (latent, morph, rgb, ten_thousand, three_d):
         for name, value in (few | {"PROMPTS": ["a circle", "a bar"], "PROMPT": "a circle"}).items():
             if hasattr(module, name):

@@ -45,3 +45,18 @@ def test_fresh_points_are_fresh_and_repeatable():
     first, second = (density.draw(maps, index, 256, torch.Generator().manual_seed(i)) for i in (0, 1))
     assert not torch.equal(first, second)
     assert torch.equal(first, density.draw(maps, index, 256, torch.Generator().manual_seed(0)))
+
+
+def test_a_grid_holds_each_frame_where_its_points_fall():
+    rng = np.random.default_rng(1)
+    pictures = [rng.integers(0, 256, shape, dtype=np.uint8) * (rng.random(shape) < 0.3) for shape in ((90, 160), (8, 8))]
+    maps = density.from_maps([png(picture.astype(np.uint8)) for picture in pictures])
+    index = torch.tensor([1, 0, 1])
+    grids = density.raster(maps, index, 32)
+    assert torch.equal(grids[0], grids[2])
+    for grid, frame in zip(grids, index, strict=True):
+        assert grid.sum() == pictures[frame].sum()
+        points = density.draw(maps, frame[None], 200_000, torch.Generator().manual_seed(0))[0]
+        column, row = ((points + 3) / 6 * 32).long().clamp(max=31).unbind(-1)
+        drawn = torch.bincount(row * 32 + column, minlength=32 * 32) / len(points)
+        assert (drawn - grid.flatten() / grid.sum()).abs().max() < 0.003
