@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from fm import metrics
 from tasks.clouds import artifacts, density, figures, fitting, generation, reports, scoring, training_set
 from tasks.errors import StippleError
+from tasks.progress import progress
 from tasks.settings import Settings
 from tasks.store import files, tables
 
@@ -41,8 +41,12 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     truth, again = (density.draw(data["density"], rows, points, generator) for _ in range(2))
     mean_cloud = scoring.mean_clouds(data, truth.shape[:2], generator)
 
-    def drawn(network: nn.Module, steps: int, guidance: float, few: slice = slice(None)) -> Tensor:
-        return scoring.sampled(network, conditions[few], points, steps=steps, guidance=guidance, seed=seed)
+    def drawn(network: nn.Module, steps: int, guidance: float, some: slice = slice(None)) -> Tensor:
+        wanted = conditions[some]
+        with progress(f"evaluate, {steps} steps", len(wanted), "drawing") as bar:
+            return scoring.sampled(
+                network, wanted, points, steps=steps, guidance=guidance, seed=seed, on_clouds=bar.advance
+            )
 
     clouds = {"model": drawn(model.network, params.steps, params.guidance), "floor": again, "mean_cloud": mean_cloud}
     if params.baseline_steps:
@@ -92,7 +96,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
 def baseline(settings: Settings, data: dict[str, Any], rows: Tensor, steps: int) -> nn.Module:
     """The original recipe, trained for `steps` steps (not for a time: the same run must give the same bytes)."""
     recipe = settings.params.train.recipe("baseline").model_copy(update={"steps": steps})
-    with tqdm(total=steps, desc="evaluate: training the baseline", unit="step") as bar:
+    with progress("evaluate, training the baseline", steps, "step") as bar:
         return fitting.fit(
             "baseline", recipe, data, rows, seed=settings.params.seed, on_step=fitting.shown_on(bar)
         ).network

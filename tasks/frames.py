@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from tqdm.auto import tqdm
 
 from tasks.clips import media
 from tasks.clips.picture import Picture
 from tasks.clips.sources import Source, scan
 from tasks.errors import Refused, StippleError
+from tasks.progress import progress
 from tasks.settings import Settings
 from tasks.store import tables
 from tasks.store.digests import digest_of
@@ -145,10 +145,10 @@ def _decode_all(new: list[Source], folder: Path, params: dict[str, Any], map_bat
     for other in set(folder.glob("*")) - set(parts):
         other.unlink()
     todo = [(str(part), batch) for part, batch in zip(parts, batches, strict=True) if not part.exists()]
-    with tqdm(total=len(new), desc="frames", unit="file", disable=None) as bar:
-        bar.update(len(new) - sum(len(batch) for _, batch in todo))
+    with progress("frames", len(new), "file", kept=True) as bar:
+        bar.skip(len(new) - sum(len(batch) for _, batch in todo))
         for done in map_batches(partial(decode, params=params), todo):
-            bar.update(done)
+            bar.advance(done)
     return parts
 
 
