@@ -2,22 +2,41 @@
 
 import os
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import typer
+from typer.core import TyperGroup
 
-from flows.local import address, children
+from flows import logs
+from flows.local import stopping
 from tasks import settings
 from tasks.clouds import artifacts
 from tasks.errors import StippleError
 from tasks.project import lock
 
+
+class Commands(TyperGroup):
+    """Commands that a signal ends in one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            clear = "\r\033[K" if sys.stderr.isatty() else ""  # what the terminal shows for Ctrl-C
+            print(f"{clear}stipple: {stopping.line(stop)}", file=sys.stderr)
+            sys.exit(stopping.exit_code(stop))
+
+
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 ROOT = Path()
 
@@ -49,25 +68,39 @@ def run(
         stages = forecast.stages()
         print(*forecast.page(stages, forecast.amounts(chosen, ROOT, stages, dvc.previous)), sep="\n")
         return
-    address.choose()
-    children.end_with_parent()
-    with lock.hold(ROOT, "stipple run"):
-        from flows.pipeline import pipeline
+    from flows.local import temporary
+    from tasks.pipeline import STAGES
+    from tasks.project import forecast
 
-        pipeline()
-    print("Done. Look at data/drawings/ and data/evaluation/gallery.png; `dvc metrics show` prints the scores.")
+    with lock.hold(ROOT, "stipple run"):
+        if forecast.nothing_stale(STAGES):
+            print("Nothing to do: every stage is up to date; data/evaluation/report.md has the scores.")
+            return
+        with temporary.reporting():
+            from flows.pipeline import pipeline
+
+            pipeline()
 
 
 @app.command()
 def retrain() -> None:
     """Train on what is new, and promote the model only if it is better than the champion."""
-    settings.load(ROOT)
-    address.choose()
-    children.end_with_parent()
-    with lock.hold(ROOT, "stipple retrain"):
-        from flows.retrain import retrain
+    from flows.local import temporary
+    from tasks.pipeline import STAGES
+    from tasks.project import forecast, reproduction
+    from tasks.registry import versions
 
-        print(retrain())
+    rules = settings.load(ROOT)
+    with lock.hold(ROOT, "stipple retrain"):
+        if forecast.nothing_stale([name for name, stage in STAGES.items() if not stage.trains]) and (
+            reason := versions.nothing_new(rules, ROOT, reproduction.question("train"))
+        ):
+            print(f"Nothing to do: {reason}.")
+            return
+        with temporary.reporting():
+            from flows.retrain import retrain
+
+            retrain()
 
 
 @app.command()
@@ -122,10 +155,12 @@ def stage(name: Annotated[str, typer.Argument(help="As in dvc.yaml: frames, poin
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
     from tasks import pipeline
     from tasks.project import dvc, reproduction
+    from tasks.project.accounts import Account
 
+    began = time.monotonic()
     with lock.hold(ROOT, f"stipple stage {name}"), reproduction.verify_unchanged(name):
-        summary = pipeline.compute(name, settings.load(ROOT), ROOT, previous=dvc.previous)
-    print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
+        counts = pipeline.compute(name, settings.load(ROOT), ROOT, previous=dvc.previous)
+    print(Account(name, reproduction.Outcome.COMPUTED, time.monotonic() - began, counts))
 
 
 @app.command()
@@ -193,6 +228,8 @@ def toy(
 
 
 def main() -> None:
+    stopping.listen()
+    logs.on_console()
     try:
         app()
     except StippleError as error:

@@ -72,3 +72,9 @@ def compute(
     except Damaged as damaged:
         log.warning("%s; %s begins again by itself", damaged, name)
         return run()
+    except Exception:
+        raise
+    except BaseException as stop:  # a signal
+        if not hasattr(stop, "__notes__"):
+            stop.add_note(name)
+        raise

@@ -6,11 +6,11 @@ and nothing written.
 
 import importlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import Damaged
+from tasks.errors import Damaged, StippleError
 from tasks.pipeline import INPUT, STAGES
 from tasks.project import dvc, ignoring
 from tasks.project.reproduction import Outcome
@@ -57,6 +57,14 @@ def stages() -> list[Forecast]:
                 restored |= content
                 found.append(Forecast(stage.name, Outcome.RESTORED))
     return found
+
+
+def nothing_stale(names: Collection[str]) -> bool:
+    """Whether the next run would find all of the stages `names` unchanged; not where it has something to mend first."""
+    try:
+        return all(found.outcome is Outcome.UNCHANGED for found in stages() if found.stage in names)
+    except StippleError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM end a command in one line, which says what the next run goes on from; a second one, at once."""
+
+import atexit
+import os
+import signal
+import sys
+from types import FrameType
+
+_came: list[int] = []
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal came, and whatever was at work is on its way out."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def listen() -> None:
+    """Raise `Stopped` where a signal finds the main thread, unless the command was started to ignore it."""
+    atexit.register(_leave)  # the first of all, so that it comes last
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    _came.append(number)
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, lambda again, _: os._exit(128 + again))
+    raise Stopped(number)
+
+
+def _leave() -> None:
+    """Python takes seconds to take a process with torch and Prefect apart; nobody who pressed Ctrl-C waits for that."""
+    if _came:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + _came[0])
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """What a shell expects of a command that a signal has ended."""
+    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+
+
+def line(stop: BaseException) -> str:
+    """Where it stopped. Whatever saw it pass has put a note on it, or on what it came from."""
+    error: BaseException | None = stop
+    while error is not None:
+        if notes := getattr(error, "__notes__", None):
+            return f"stopped in {notes[0]}; what is done is kept, and the next run goes on from there"
+        error = error.__context__
+    return "stopped"
