@@ -42,7 +42,8 @@ class Progress:
         if self._log and now - self._said >= max(EVERY, SHARE * (now - self._began)) and self.done < self.total:
             self._said = now
             left = (now - self._began) * (self.total - self.done) / max(self.done - self._free, 1)
-            log.info("%s: %s, %s", self.what, str(self), ", ".join(filter(None, (said, f"{duration(round(left))} left"))))
+            values = (str(self), said, f"{duration(round(left))} left")
+            log.info("%s: %s", self.what, ", ".join(filter(None, values)))
 
     def close(self) -> None:
         if self._bar is not None:

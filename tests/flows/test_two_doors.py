@@ -19,8 +19,6 @@ from tests.support import ROOT
 from tests.support.bad_files import BAD
 from tests.support.projects import CLIPS, Environment, Run, computed, digests, edited
 
-STAGES = 9
-
 
 @pytest.fixture(scope="module")
 def empty(new_project: Callable[[int], Path], run: Run) -> Path:
@@ -62,8 +60,7 @@ def interrupted(project: Path, number: int, when: Callable[[], bool], environmen
 
 def nothing_is_left(project: Path, run: Run) -> None:
     assert "up to date" in run(project, "dvc", "status")
-    output = run(project, "stipple", "run")
-    assert output.count("Cached('unchanged'") == STAGES and computed(output) == {}
+    assert run(project, "stipple", "run").startswith("Nothing to do: ")
 
 
 def test_a_table_that_was_removed_is_forecast_to_come_back(clean: Path, run: Run, tmp_path: Path) -> None:
