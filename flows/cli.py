@@ -17,6 +17,7 @@ from flows.local import stopping
 from tasks import settings
 from tasks.clouds import artifacts
 from tasks.errors import StippleError
+from tasks.progress import noted
 from tasks.project import lock
 
 
@@ -76,7 +77,7 @@ def run(
         if forecast.nothing_stale(STAGES):
             print("Nothing to do: every stage is up to date; data/evaluation/report.md has the scores.")
             return
-        with temporary.reporting():
+        with noted(lambda: "on the way"), temporary.reporting():
             from flows.pipeline import pipeline
 
             pipeline()
@@ -97,7 +98,7 @@ def retrain() -> None:
         ):
             print(f"Nothing to do: {reason}.")
             return
-        with temporary.reporting():
+        with noted(lambda: "on the way"), temporary.reporting():
             from flows.retrain import retrain
 
             retrain()

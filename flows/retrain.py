@@ -11,6 +11,7 @@ from flows.pipeline import dataset, project_lock, run_name, told, training
 from flows.stages import ROOT, log
 from tasks import settings
 from tasks.errors import StippleError
+from tasks.progress import noted
 from tasks.project import reproduction
 from tasks.registry import versions
 
@@ -47,7 +48,8 @@ def judge(question: str) -> dict[str, Any]:
     """Challenger against champion on the same held-out clips; the winner is the champion from here on."""
     from tasks.registry import comparison
 
-    return comparison.judge(settings.load(ROOT), ROOT, question)
+    with noted(lambda: "in the comparison with the champion"):
+        return comparison.judge(settings.load(ROOT), ROOT, question)
 
 
 def report(line: str, page: str) -> str:

@@ -3,8 +3,8 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 from tqdm import tqdm
 
@@ -59,15 +59,23 @@ def progress(what: str, total: int, unit: str, *, kept: bool = False, shown: boo
     """Show how far `what` is. If a signal ends it, the exception gets a note of what is `kept` for the next run."""
     bar = Progress(what, total, unit, shown)
     try:
-        yield bar
+        with noted(lambda: f"in {what} at {bar}") if kept else nullcontext():
+            yield bar
+    finally:
+        bar.close()
+
+
+@contextmanager
+def noted(where: Callable[[], str]) -> Iterator[None]:
+    """If a signal ends this, the exception gets a note of `where`, unless it has one."""
+    try:
+        yield
     except Exception:
         raise
     except BaseException as stop:
-        if kept:
-            stop.add_note(f"{what} at {bar}")
+        if not hasattr(stop, "__notes__"):
+            stop.add_note(where())
         raise
-    finally:
-        bar.close()
 
 
 def duration(seconds: float) -> str:

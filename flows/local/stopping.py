@@ -45,10 +45,10 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 
 def line(stop: BaseException) -> str:
-    """Where it stopped. Whatever saw it pass has put a note on it, or on what it came from."""
+    """Where it stopped: `tasks.progress.noted` has put that on it, or on what it came from."""
     error: BaseException | None = stop
+    notes: list[str] = []
     while error is not None:
-        if notes := getattr(error, "__notes__", None):
-            return f"stopped in {notes[0]}; what is done is kept, and the next run goes on from there"
+        notes = getattr(error, "__notes__", notes)
         error = error.__context__
-    return "stopped"
+    return f"stopped {notes[0]}; what is done is kept, and the next run goes on from there" if notes else "stopped"

@@ -26,8 +26,7 @@ GOODBYE = 5.0  # seconds to end by itself
 def reporting() -> Iterator[None]:
     """Have the flows inside report to the server that is named, the project's own, or a temporary one."""
     children.end_with_parent()
-    address.choose()
-    if os.environ.get(address.VARIABLE):
+    if address.choose():
         yield
         return
     with socket.create_server((HOST, 0)) as listening:  # here, so that nobody else can take the port
@@ -35,8 +34,9 @@ def reporting() -> Iterator[None]:
         server = _start(listening)
     from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings  # while the server starts
 
-    if get_current_settings().api.url:  # by a profile of the user's
-        services.end(server, 0)
+    if named := get_current_settings().api.url:  # in a profile of the user's
+        services.end(server, patience=0)
+        address.check(named)
         yield
         return
     _await(port)

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import select
 import sys
 import termios
 
@@ -44,7 +45,9 @@ def test_in_a_terminal_it_draws_a_bar_and_leaves_nothing_behind(
         monkeypatch.setattr(sys, "stderr", terminal)
         with progress.progress("captions", 4, "row") as bar:
             bar.advance(4)
-        shown = os.read(ours, 10_000).decode()
+        shown = ""
+        while select.select([ours], [], [], 2)[0]:
+            shown += os.read(ours, 10_000).decode()
     os.close(ours)
     assert "captions:   0%" in shown
     assert re.split(r"[\r\n]", shown)[-1].strip() == ""
@@ -55,7 +58,7 @@ def test_a_signal_takes_along_what_is_kept() -> None:
     with pytest.raises(KeyboardInterrupt) as stop, progress.progress("captions", 4, "row", kept=True) as bar:
         bar.advance(3)
         raise KeyboardInterrupt
-    assert stop.value.__notes__ == ["captions at 3 of 4 rows"]
+    assert stop.value.__notes__ == ["in captions at 3 of 4 rows"]
     with pytest.raises(KeyboardInterrupt) as stop, progress.progress("drawing", 4, "picture"):
         raise KeyboardInterrupt
     assert not hasattr(stop.value, "__notes__")

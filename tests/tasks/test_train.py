@@ -126,7 +126,7 @@ def test_ctrl_c_costs_no_step_and_the_next_run_goes_on_to_the_same_bytes(root, s
     log.addHandler(Press())
     with pytest.raises(KeyboardInterrupt) as stop:
         train.run(settings, root)
-    assert stop.value.__notes__ == ["train at 1 of 8 steps"]
+    assert stop.value.__notes__ == ["in train at 1 of 8 steps"]
     assert train.run(settings, root)["resumed_at"] == 1
     assert outputs(root) == uninterrupted
 
