@@ -6,6 +6,7 @@ A hub model is pinned by its commit. A local folder is pinned by the digest of i
 import hashlib
 import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +48,7 @@ def locate(checkpoint: Checkpoint, root: Path = Path()) -> Located:
         if checkpoint.revision is None:
             _mention_pin(checkpoint.model, digest)
         return Located(str(folder), None, digest)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint.model) or (checkpoint.revision or "").startswith("sha256:"):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint.model) or is_digest(checkpoint.revision):
         raise StippleError(f"{folder} is missing; restore it with git (`make demo-models` trains the demo's own)")
     if checkpoint.revision is None:
         raise StippleError(
@@ -55,6 +56,15 @@ def locate(checkpoint: Checkpoint, root: Path = Path()) -> Located:
         )
     commit = checkpoint.revision if is_commit(checkpoint.revision) else _resolve(checkpoint.model, checkpoint.revision)
     return Located(checkpoint.model, commit, commit)
+
+
+def first_with(checkpoint: Checkpoint, places: Iterable[Path]) -> Path | None:
+    """The first of `places` under which the checkpoint's folder is, with the digest that it is pinned by."""
+    for place in places:
+        folder = place / checkpoint.model
+        if folder.is_dir() and folder_digest(folder) == checkpoint.revision:
+            return place
+    return None
 
 
 def identity(checkpoint: Checkpoint, root: Path = Path()) -> str:
@@ -67,6 +77,11 @@ def identity(checkpoint: Checkpoint, root: Path = Path()) -> str:
 def is_commit(revision: str) -> bool:
     """Whether `revision` is a full commit hash, which never moves, and not a branch or a tag."""
     return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
+def is_digest(revision: str | None) -> bool:
+    """Whether `revision` pins a folder by the digest of its files."""
+    return (revision or "").startswith("sha256:")
 
 
 @lru_cache
