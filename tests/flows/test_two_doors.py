@@ -132,6 +132,25 @@ def test_after_an_experiment_there_is_nothing_to_do_and_the_way_back_is_free(
     assert "up to date" in run(project, "dvc", "status")
 
 
+def test_what_dvc_shows_of_two_runs_fits_a_terminal_and_needs_no_network(clean: Path, run: Run, tmp_path: Path) -> None:
+    project = shutil.copytree(clean, tmp_path / "project", symlinks=True)
+    run(project, "dvc", "exp", "run", "-S", "evaluate.steps=3")
+    metrics = {"chamfer", "sliced_w2", "own_frame", "own_clip"}
+    shown = run(project, "dvc", "metrics", "show")
+    assert set(shown.split()) >= metrics and max(map(len, shown.splitlines())) <= 100
+    shown = run(project, "dvc", "exp", "show", "--only-changed", "--drop", "data/")
+    header = next(line for line in shown.splitlines() if "Experiment" in line)
+    assert header.split()[2:] == [*(name for name in header.split() if name in metrics), "evaluate.steps"]
+    assert max(map(len, shown.splitlines())) <= 100
+    run(project, "dvc", "plots", "diff", "HEAD")
+    page = (project / "dvc_plots" / "index.html").read_text()
+    assert "http" not in page and "<script" not in page
+    pictures = {path.name: path.read_bytes() for path in (project / "dvc_plots" / "static").iterdir()}
+    assert all(f'src="static/{name}"' in page for name in pictures)
+    galleries = [content for name, content in pictures.items() if name.endswith("gallery.png")]
+    assert len(set(galleries)) == 2 and len([name for name in pictures if "drawings" in name]) == 6
+
+
 def test_a_clone_that_pulled_computes_the_rows_of_a_new_clip_alone(clean: Path, run: Run, tmp_path: Path) -> None:
     project, clone = shutil.copytree(clean, tmp_path / "project", symlinks=True), tmp_path / "clone"
     run(project, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
