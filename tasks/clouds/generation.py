@@ -68,10 +68,11 @@ def embedder_of(model: Model, root: Path) -> Embedder:
     projects = [folder for folder in (beside, *beside.parents) if (folder / PARAMS).is_file()]
     places = [root, beside, *projects[:1]]
     place = checkpoints.first_with(checkpoint, places)
-    if place is None and checkpoints.is_digest(checkpoint.revision):
-        others = [str(folder) for folder in (place / checkpoint.model for place in places) if folder.is_dir()]
+    digest = checkpoint.revision or ""
+    if place is None and digest.startswith("sha256:"):
+        others = [folder for folder in (path / checkpoint.model for path in places) if folder.is_dir()]
         raise StippleError(
-            f"{model.path} reads with the embedder {checkpoint.model} of the digest {checkpoint.revision}, which is "
+            f"{model.path} reads with the embedder {checkpoint.model} of the digest {digest[:19]}…, which is "
             f"neither here nor beside it nor in its project{f' ({others[0]} is another)' if others else ''}; copy that "
             f"folder from where the model was trained to {beside / checkpoint.model}"
         )

@@ -48,7 +48,7 @@ def locate(checkpoint: Checkpoint, root: Path = Path()) -> Located:
         if checkpoint.revision is None:
             _mention_pin(checkpoint.model, digest)
         return Located(str(folder), None, digest)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint.model) or is_digest(checkpoint.revision):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint.model) or (checkpoint.revision or "").startswith("sha256:"):
         raise StippleError(f"{folder} is missing; restore it with git (`make demo-models` trains the demo's own)")
     if checkpoint.revision is None:
         raise StippleError(
@@ -77,11 +77,6 @@ def identity(checkpoint: Checkpoint, root: Path = Path()) -> str:
 def is_commit(revision: str) -> bool:
     """Whether `revision` is a full commit hash, which never moves, and not a branch or a tag."""
     return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-
-
-def is_digest(revision: str | None) -> bool:
-    """Whether `revision` pins a folder by the digest of its files."""
-    return (revision or "").startswith("sha256:")
 
 
 @lru_cache

@@ -1,5 +1,6 @@
 """What `stipple models` and `stipple status` say: as facts, and these as lines of text."""
 
+import textwrap
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -59,7 +60,8 @@ def models_page(found: dict[str, Any]) -> Iterator[str]:
     if refused := found["refused"]:
         against = refused[-1]["against"] or "the mean cloud"
         yield f"Refused: {len(refused)} challenger{'s' * (len(refused) > 1)}; the last one, against {against}, was"
-        yield from (f"  {reason}" for reason in refused[-1]["reasons"])
+        for reason in refused[-1]["reasons"]:
+            yield textwrap.fill(reason, 100, initial_indent="  ", subsequent_indent="    ")
 
 
 def status(settings: Settings, root: Path) -> dict[str, Any]:

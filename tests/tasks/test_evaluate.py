@@ -43,7 +43,6 @@ def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byt
         "chamfer": scores["chamfer"]["model"],
         "sliced_w2": scores["sliced_w2"]["model"],
         "own_frame": scores["retrieval_frame"]["model"],
-        "own_clip": scores["retrieval_clip"]["model"],
     }
     evaluate.run(small_project.settings(), root)
     assert outputs(root) == first
