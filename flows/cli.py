@@ -122,7 +122,7 @@ def cache(
     check: Annotated[bool, typer.Option("--check", help="Look for damaged objects in DVC's cache instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show which rows are stored, and how many of them today's and earlier tables have."""
+    """Show the computed rows that are kept for reuse, and how many of them today's and earlier tables have."""
     from tasks.project import dvc, row_cache, soundness
 
     chosen = settings.load(ROOT)
