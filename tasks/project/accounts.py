@@ -47,8 +47,7 @@ def closing(accounts: Sequence[Account], root: Path) -> Iterator[str]:
     if "evaluate" in known:
         yield _scores(root)
         yield (
-            "Look at data/drawings/, data/evaluation/gallery.png and data/evaluation/report.md; "
-            "`dvc metrics show` has all scores."
+            "Look at data/drawings/, data/evaluation/gallery.png and data/evaluation/report.md, which has all scores."
         )
 
 
@@ -84,7 +83,7 @@ def _warned(captions: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _scores(root: Path) -> str:
-    scores = json.loads((root / "data" / "metrics.json").read_text())
+    scores = json.loads((root / "data" / "evaluation" / "scores.json").read_text())
     chamfer, clip = scores["chamfer"], scores["retrieval_clip"]
     return (
         f"On held-out clips: Chamfer {chamfer['model']:.3f} (another sample of the frame {chamfer['floor']:.3f}, "

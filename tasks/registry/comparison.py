@@ -171,8 +171,7 @@ def summary(report: dict[str, Any]) -> str:
     """The report in one line."""
     if report["version"]:
         return f"{report['version']} is the champion now: {'; '.join(report['reasons'])}"
-    unmet = [reason for reason in report["reasons"] if reason.startswith("not ")]
-    return f"Not promoted, {report['against']} stays: {'; '.join(unmet)}"
+    return f"Not promoted, {report['against']} stays: {'; '.join(versions.unmet(report['reasons']))}"
 
 
 def _drawer(

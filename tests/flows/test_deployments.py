@@ -39,6 +39,7 @@ def environment(home: Path) -> Environment:
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_API_AUTH_STRING": LOGIN,
         "PREFECT_API_AUTH_STRING": LOGIN,
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "1",
         "COLUMNS": "200",
     }
 
@@ -155,6 +156,16 @@ def test_a_result_is_kept_as_json_and_never_as_pickle(served: psutil.Popen, comm
     done = command("python", "-c", "from prefect import flow; flow(lambda: [1], name='kept', persist_result=True)()")
     assert done.returncode == 0, done.stderr
     assert [json.loads(path.read_text()) for path in (home / "storage").iterdir()] == [[1]]
+
+
+def test_a_run_that_ended_long_ago_is_forgotten(served: psutil.Popen, command: Command, home: Path) -> None:
+    done = command("python", "-c", "from prefect import flow; flow(lambda: 1, name='old')()")
+    assert done.returncode == 0, done.stderr
+    old = "WHERE flow_id = (SELECT id FROM flow WHERE name = 'old')"
+    with closing(sqlite3.connect(home / "prefect.db", timeout=60)) as history:
+        history.execute(f"UPDATE flow_run SET end_time = '2020-01-01 00:00:00.000000' {old}")
+        history.commit()
+        until(lambda: history.execute(f"SELECT count(*) FROM flow_run {old}").fetchone() == (0,))
 
 
 def test_a_retraining_completes_and_its_page_says_what_came_of_it(
