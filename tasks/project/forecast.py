@@ -36,11 +36,11 @@ class Forecast:
     after: tuple[str, ...] = ()
 
 
-def stages() -> list[Forecast]:
+def stages(*, remember: bool = False) -> list[Forecast]:
     """What the next run would do with each stage of dvc.yaml, in its order.
 
     A stage that reads what another one is yet to compute counts as one that runs, although its input may turn out to be
-    the same.
+    the same. With `remember`, outputs that are sound are not read again until they change.
     """
     found: list[Forecast] = []
     remade: dict[str, str] = {}  # output → the stage that computes it anew
@@ -51,7 +51,9 @@ def stages() -> list[Forecast]:
             after = tuple(known.stage for known in found if known.stage in makers)
             unread = bool(folders := dvc.folders(stage)) and ignoring.pending(folders) is not None
             stale = unread or after or dvc.changed(stage, restored)
-            if not stale and not soundness.damaged(dvc.output_files(stage)):
+            if not stale and not soundness.damaged(outputs := dvc.output_files(stage)):
+                if remember:
+                    soundness.remember(outputs)
                 found.append(Forecast(stage.name, Outcome.UNCHANGED))
                 continue
             content = None if after or unread else dvc.cached_outputs(stage, restored)
@@ -65,11 +67,12 @@ def stages() -> list[Forecast]:
 
 
 def nothing_stale(names: Collection[str]) -> bool:
-    """Whether the next run would find all of the stages `names` unchanged; not where it has something to mend first."""
+    """Whether a run that begins now finds all of the stages `names` unchanged, and no note of DVC's to mend."""
     try:
-        return all(found.outcome is Outcome.UNCHANGED for found in stages() if found.stage in names)
+        found = stages(remember=True)
     except StippleError:
         return False
+    return all(stage.outcome is Outcome.UNCHANGED for stage in found if stage.stage in names)
 
 
 @dataclass(frozen=True)

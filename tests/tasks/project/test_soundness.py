@@ -51,3 +51,21 @@ def test_damaged_objects_of_the_cache_are_named_with_what_they_are_of(project: P
     named, remedy = soundness.cache_page(soundness.cache())
     assert named == f"{cached} is damaged, a version of out.txt" and "Remove them: `stipple run`" in remedy
     assert cached.is_file()
+
+
+def test_a_run_has_nothing_to_do_where_all_is_sound_and_only_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not forecast.nothing_stale(["double"])
+    doubling.dvc(project, "repro")
+    assert forecast.nothing_stale(["double"])
+    with monkeypatch.context() as read_again:
+        read_again.setattr("tasks.store.files.md5", lambda path: "of other bytes")
+        assert forecast.nothing_stale(["double"])
+    (project / "out.txt").unlink()
+    damage_cache(project)
+    doubling.dvc(project, "repro")
+    assert not forecast.nothing_stale(["double"])
+    double(project)
+    (project / "dvc.lock").write_text("stages: [")
+    assert not forecast.nothing_stale(["double"])
