@@ -32,7 +32,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as stop:
             clear = "\r\033[K" if sys.stderr.isatty() else ""  # what the terminal shows for Ctrl-C
             print(f"{clear}stipple: {stopping.line(stop)}", file=sys.stderr)
-            sys.exit(stopping.exit_code(stop))
+            sys.exit(stopping.exit_code())
 
 
 app = typer.Typer(

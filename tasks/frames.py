@@ -173,11 +173,12 @@ def decode(batch: tuple[str, list[Source]], params: dict[str, Any]) -> int:
 def read_ahead(streams: Iterable[Iterator[Row]]) -> Iterator[Row]:
     """The rows of all `streams`, one stream after the other, while threads walk the next ones `AHEAD` rows far."""
     streams = iter(streams)
-    with ThreadPoolExecutor(WORKERS) as pool:
+    pool = ThreadPoolExecutor(WORKERS)
 
-        def walk(stream: Iterator[Row]) -> tuple[Iterator[Row], Future[list[Row]]]:
-            return stream, pool.submit(lambda: list(islice(stream, AHEAD)))
+    def walk(stream: Iterator[Row]) -> tuple[Iterator[Row], Future[list[Row]]]:
+        return stream, pool.submit(lambda: list(islice(stream, AHEAD)))
 
+    try:
         walked = deque(map(walk, islice(streams, 2 * WORKERS)))
         while walked:
             stream, future = walked.popleft()
@@ -187,6 +188,8 @@ def read_ahead(streams: Iterable[Iterator[Row]]) -> Iterator[Row]:
             else:
                 walked.extend(map(walk, islice(streams, 1)))
             yield from few
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever ends this early waits for the walks at work alone
 
 
 def decode_source(

@@ -7,17 +7,11 @@ import sys
 from types import FrameType
 
 _came: list[int] = []
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal came, and whatever was at work is on its way out."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
+"""The signal that ends this process, if one came."""
 
 
 def listen() -> None:
-    """Raise `Stopped` where a signal finds the main thread, unless the command was started to ignore it."""
+    """Raise KeyboardInterrupt where a signal finds the main thread, unless the command was started to ignore it."""
     atexit.register(_leave)  # the first of all, so that it comes last
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -28,7 +22,7 @@ def _stop(number: int, _: FrameType | None) -> None:
     _came.append(number)
     for other in (signal.SIGINT, signal.SIGTERM):
         signal.signal(other, lambda again, _: os._exit(128 + again))
-    raise Stopped(number)
+    raise KeyboardInterrupt
 
 
 def _leave() -> None:
@@ -36,12 +30,12 @@ def _leave() -> None:
     if _came:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(128 + _came[0])
+        os._exit(exit_code())
 
 
-def exit_code(stop: KeyboardInterrupt) -> int:
+def exit_code() -> int:
     """What a shell expects of a command that a signal has ended."""
-    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+    return 128 + (_came or [signal.SIGINT])[0]
 
 
 def line(stop: BaseException) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -85,8 +86,18 @@ def stop(process: psutil.Popen) -> list[psutil.Process]:
     return [member for member in left if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
 
 
+def answered(environment: Environment, path: str) -> Any:
+    """What the server's API answers to a filter that lets everything through."""
+    request = urllib.request.Request(
+        environment["PREFECT_API_URL"] + path,
+        b"{}",
+        {"Content-Type": "application/json", "Authorization": f"Basic {b64encode(LOGIN.encode()).decode()}"},
+    )
+    return json.load(urllib.request.urlopen(request))
+
+
 def test_a_deployment_run_completes_and_dvc_has_nothing_to_do(
-    served: psutil.Popen, command: Command, project: Path
+    served: psutil.Popen, command: Command, project: Path, environment: Environment
 ) -> None:
     done = command("prefect", "deployment", "run", "dataset/dataset", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -94,6 +105,11 @@ def test_a_deployment_run_completes_and_dvc_has_nothing_to_do(
     assert "up to date" in command("dvc", "status", *DATASET).stdout
     assert AWKWARD in {frame["source"] for frame in tables.read(project / "data" / "frames.parquet", ["source"])}
     assert not list(project.rglob("pwned"))
+    said = [log["message"] for log in answered(environment, "/logs/filter") if log["name"].startswith("stipple")]
+    of_stages = [line for line in said if " out, " in line or line.startswith("dataset:")]
+    assert [line.partition(":")[0] for line in of_stages] == list(DATASET)
+    assert len([line for line in said if line.startswith(("Done in ", "2 files in, "))]) == 2
+    assert [run["name"].split(",")[0] for run in answered(environment, "/flow_runs/filter")] == ["dataset"]
 
 
 def test_a_run_with_other_settings_writes_them_where_dvc_reads_them(
@@ -128,12 +144,7 @@ def test_a_run_with_other_settings_writes_them_where_dvc_reads_them(
 def test_the_deployments_take_one_run_at_a_time_and_the_schedule_is_off(
     served: psutil.Popen, environment: Environment
 ) -> None:
-    request = urllib.request.Request(
-        environment["PREFECT_API_URL"] + "/deployments/filter",
-        b"{}",
-        {"Content-Type": "application/json", "Authorization": f"Basic {b64encode(LOGIN.encode()).decode()}"},
-    )
-    deployments = {d["name"]: d for d in json.load(urllib.request.urlopen(request))}
+    deployments = {deployment["name"]: deployment for deployment in answered(environment, "/deployments/filter")}
     assert set(deployments) == {"dataset", "train", "retrain"}
     for deployment in deployments.values():
         assert deployment["parameters"] == {}, "values of the day it was deployed would outlive an edit of params.yaml"
