@@ -44,3 +44,11 @@ def test_one_that_a_profile_of_the_users_names_comes_first(tmp_path: Path, envir
     done = reported(tmp_path, environment)
     assert done.returncode == 1
     assert f"PREFECT_API_URL is {url}, but nobody answers there" in done.stderr
+
+
+def test_one_that_cannot_start_is_one_line(tmp_path: Path, environment: Environment) -> None:
+    nowhere = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{tmp_path}/nowhere/prefect.db"}
+    done = reported(tmp_path, environment | nowhere)
+    assert done.returncode == 1
+    assert "StippleError: a temporary Prefect server did not start; the last lines of .stipple/server.log" in done.stderr
+    assert "unable to open database file" in (tmp_path / ".stipple" / "server.log").read_text()
