@@ -14,7 +14,6 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from benchmarks import harness
 from benchmarks.harness import ROOT
@@ -23,6 +22,7 @@ from fm import distillation, sampling
 from fm.training import DrawBatch, train
 from tasks import settings
 from tasks.clouds import artifacts, figures, fitting, generation, scoring, training_set
+from tasks.progress import progress
 
 STEPS, NOISES, TEACHER_STEPS, SHOWN = 1500, 6, 16, 7
 EVALUATIONS = {"teacher": (1, 2, 4, 8, EULER_STEPS), "teacher by midpoint": (2, 4), "reflow": (1, 2, 4),
@@ -33,7 +33,7 @@ def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
     """A copy of the teacher, trained on its own pairs by the default recipe's rates."""
     recipe = settings.load(ROOT).params.train.recipe("film")
     config = replace(fitting.config_of(recipe, 0), steps=STEPS, condition_dropout=0.0)
-    with tqdm(total=STEPS, desc=label, unit="step") as bar:
+    with progress(label, STEPS, "step") as bar:
         return train(copy.deepcopy(teacher), draw, config, on_step=fitting.shown_on(bar)).network
 
 

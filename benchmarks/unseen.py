@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmarks import harness
 from benchmarks.harness import ROOT
 from fm import metrics
 from tasks import settings
 from tasks.clouds import density, figures, fitting, scoring, training_set
+from tasks.progress import progress
 
 LEFT_OUT = {("left", "laughing"), ("right", "surprised"), ("front", "sad"), ("left", "angry")}
 POINTS, EULER_STEPS, GUIDANCE, SHOWN = 1024, 20, 2.0, 8
@@ -41,7 +41,7 @@ def shown(truth: dict[str, Any], frame_id: str) -> tuple[Pair, bool]:
 def drawn_by_a_model_of(rows: Tensor, data: dict[str, Any], wanted: list[int], label: str) -> Tensor:
     """Train on the frames `rows` and draw the texts of the frames `wanted`: [F, N, 2]."""
     recipe = settings.load(ROOT).params.train.recipe("film")
-    with tqdm(total=recipe.steps, desc=label, unit="step") as bar:
+    with progress(label, recipe.steps, "step") as bar:
         network = fitting.fit("film", recipe, data, rows, seed=0, on_step=fitting.shown_on(bar)).network
     return scoring.sampled(network, data["embeddings"][wanted], POINTS, steps=EULER_STEPS, guidance=GUIDANCE, seed=0)
 

@@ -1,25 +1,48 @@
 """The `stipple` command."""
 
+import json
 import os
 import sys
+import time
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import typer
+from typer.core import TyperGroup
 
-from flows.local import address, children
+from flows import logs
+from flows.local import stopping
 from tasks import settings
 from tasks.clouds import artifacts
 from tasks.errors import StippleError
+from tasks.progress import noted
 from tasks.project import lock
 
+
+class Commands(TyperGroup):
+    """Commands that a signal ends in one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            clear = "\r\033[K" if sys.stderr.isatty() else ""  # what the terminal shows for Ctrl-C
+            print(f"{clear}stipple: {stopping.line(stop)}", file=sys.stderr)
+            sys.exit(stopping.exit_code())
+
+
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 ROOT = Path()
+Json = Annotated[bool, typer.Option("--json", help="Say it as JSON, for scripts.")]
 
 
 def _say_version(asked: bool) -> None:
@@ -28,60 +51,80 @@ def _say_version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _say(found: Any, page: Callable[[Any], Iterable[str]], as_json: bool) -> None:
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(page(found)))
+
+
 @app.callback()
 def about(
     _: Annotated[
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
     ] = False,
 ) -> None:
-    """From clips to a model that draws text, kept fresh."""
+    """From clips to a model that draws what a text says, kept fresh."""
 
 
 @app.command()
 def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what each stage would do.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: say it as JSON, for scripts.")] = False,
 ) -> None:
     """Run the whole pipeline on this machine: clips in, a model that draws text out."""
+    if as_json and not dry_run:
+        raise StippleError("--json is for --dry-run")
     chosen = settings.load(ROOT)
+    from flows.local import temporary
+    from tasks.pipeline import STAGES
+    from tasks.project import forecast
+
     if dry_run:
-        from tasks.project import dvc, forecast
-
-        stages = forecast.stages()
-        print(*forecast.page(stages, forecast.amounts(chosen, ROOT, stages, dvc.previous)), sep="\n")
+        _say(forecast.next_run(chosen, ROOT), forecast.page, as_json)
         return
-    address.choose()
-    children.end_with_parent()
     with lock.hold(ROOT, "stipple run"):
-        from flows.pipeline import pipeline
+        if forecast.nothing_stale(STAGES):
+            print("Nothing to do: every stage is up to date; data/evaluation/report.md has the scores.")
+            return
+        with noted(lambda: "on the way"), temporary.reporting():
+            from flows.pipeline import pipeline
 
-        pipeline()
-    print("Done. Look at data/drawings/ and data/evaluation/gallery.png; `dvc metrics show` prints the scores.")
+            pipeline()
 
 
 @app.command()
 def retrain() -> None:
     """Train on what is new, and promote the model only if it is better than the champion."""
-    settings.load(ROOT)
-    address.choose()
-    children.end_with_parent()
-    with lock.hold(ROOT, "stipple retrain"):
-        from flows.retrain import retrain
+    from flows.local import temporary
+    from tasks.pipeline import STAGES
+    from tasks.project import forecast, reproduction
+    from tasks.registry import versions
 
-        print(retrain())
+    rules = settings.load(ROOT)
+    with lock.hold(ROOT, "stipple retrain"):
+        if forecast.nothing_stale([name for name, stage in STAGES.items() if not stage.trains]) and (
+            reason := versions.nothing_new(rules, ROOT, reproduction.question("train"))
+        ):
+            print(f"Nothing to do: {reason}.")
+            return
+        with noted(lambda: "on the way"), temporary.reporting():
+            from flows.retrain import retrain
+
+            retrain()
 
 
 @app.command()
-def models() -> None:
-    """List the promoted models, the champion marked, with their scores on that day's held-out clips."""
+def models(as_json: Json = False) -> None:
+    """List the promoted models, with their scores and the champion marked, and why the last challenger was refused."""
     from tasks.project import status
 
     settings.load(ROOT)
-    print(*status.models(ROOT), sep="\n")
+    _say(status.models(ROOT), status.models_page, as_json)
 
 
 @app.command()
 def rollback(
-    version: Annotated[str | None, typer.Argument(help="Any promoted version; the champion's predecessor.")] = None,
+    version: Annotated[
+        str | None, typer.Argument(help="As in `stipple models`; if not given, the champion's predecessor.")
+    ] = None,
 ) -> None:
     """Make an earlier version the champion, or a later one again."""
     from tasks.registry import versions
@@ -92,29 +135,38 @@ def rollback(
 
 
 @app.command()
-def status() -> None:
+def status(as_json: Json = False) -> None:
     """Say how fresh the champion is: new clips since, what is in quarantine, what the next run would do."""
-    from tasks.project import dvc, forecast, status
+    from tasks.project import forecast, status
 
     chosen = settings.load(ROOT)
-    print(*status.status(chosen, ROOT), sep="\n")
-    stages = forecast.stages()
-    print(forecast.line(stages, forecast.amounts(chosen, ROOT, stages, dvc.previous)))
+    found = status.status(chosen, ROOT)
+    if as_json:
+        found["next_run"] = forecast.next_run(chosen, ROOT)
+    _say(found, status.status_page, as_json)
+    if not as_json:
+        print(forecast.line(forecast.next_run(chosen, ROOT)))
 
 
 @app.command()
 def cache(
     prune: Annotated[bool, typer.Option("--prune", help="Remove the rows that no run could ask for.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Look for damaged objects in DVC's cache instead.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Show which rows are stored, and how many of them today's and earlier tables have."""
-    from tasks.project import dvc, row_cache
+    """Show the computed rows that are kept for reuse, and how many of them today's and earlier tables have."""
+    from tasks.project import dvc, row_cache, soundness
 
     chosen = settings.load(ROOT)
+    if check:
+        found = soundness.cache()
+        _say(found, soundness.cache_page, as_json)
+        raise typer.Exit(int(bool(found["damaged"])))
     if prune:
         with lock.hold(ROOT, "stipple cache --prune"):
             print(row_cache.prune(chosen, ROOT, dvc.versions()))
     else:
-        print(*row_cache.listed(chosen, ROOT, dvc.versions()), sep="\n")
+        _say(row_cache.usage(chosen, ROOT, dvc.versions()), row_cache.page, as_json)
 
 
 @app.command()
@@ -122,10 +174,12 @@ def stage(name: Annotated[str, typer.Argument(help="As in dvc.yaml: frames, poin
     """Run one stage of dvc.yaml; this is what `dvc repro` calls."""
     from tasks import pipeline
     from tasks.project import dvc, reproduction
+    from tasks.project.accounts import Account
 
+    began = time.monotonic()
     with lock.hold(ROOT, f"stipple stage {name}"), reproduction.verify_unchanged(name):
-        summary = pipeline.compute(name, settings.load(ROOT), ROOT, previous=dvc.previous)
-    print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in summary.items()))
+        counts = pipeline.compute(name, settings.load(ROOT), ROOT, previous=dvc.previous)
+    print(Account(name, reproduction.Outcome.COMPUTED, time.monotonic() - began, counts))
 
 
 @app.command()
@@ -142,29 +196,36 @@ def generate(
     text: Annotated[str, typer.Argument(help="What to draw, in quotes.")],
     output: Annotated[Path, typer.Option(help="Where the picture goes (PNG).")] = Path("result.png"),
     steps: Annotated[int, typer.Option(min=1, help="Euler steps; each is one evaluation of the network.")] = 50,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")] = 2.0,
+    guidance: Annotated[
+        float, typer.Option(help="Classifier-free guidance: above 1 the drawing follows the text more closely.")
+    ] = 2.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same points.")] = 0,
     points: Annotated[int, typer.Option(min=1, help="How many points to draw.")] = 1024,
     model: Annotated[
-        str | None, typer.Option(help="A promoted version or a model's file; else the champion, or the last trained.")
+        str | None,
+        typer.Option(
+            help="A version, as in `stipple models`, or a model's file; else the champion, or the last trained."
+        ),
     ] = None,
-    npy: Annotated[Path | None, typer.Option(help="Also write the points, float32 [points, 2], here.")] = None,
-    gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the face here.")] = None,
+    npy: Annotated[
+        Path | None, typer.Option(help="Also write the points here (NPY): float32, a row of x and y (down) for each.")
+    ] = None,
+    gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the drawing here (GIF).")] = None,
 ) -> None:
-    """Draw a text as a cloud of points with the trained model."""
+    """Draw what a text says as a cloud of points, with the champion or another trained model."""
     from tasks.clouds import generation
     from tasks.registry import versions
 
     for path, suffix in ((output, ".png"), (npy, ".npy"), (gif, ".gif")):
         if path is not None and path.suffix.lower() != suffix:
             raise StippleError(f"{path} does not end in {suffix}; --output writes .png, --npy .npy and --gif .gif")
-    if model is None or not Path(model).is_file():
-        settings.load(ROOT)
-    champion = None if model else versions.champion(ROOT)
-    if model in versions.load(ROOT).versions:
-        file = versions.read(ROOT, model) / versions.MODEL
+    champion = None
+    if model and (Path(model).suffix or Path(model).is_file()):
+        file = Path(model)
     else:
-        file = Path(model) if model else champion or artifacts.MODEL
+        settings.load(ROOT)
+        champion = None if model else versions.champion(ROOT)
+        file = versions.read(ROOT, model) / versions.MODEL if model else champion or artifacts.MODEL
     generation.write(
         text, ROOT, output, steps=steps, guidance=guidance, seed=seed, points=points, model=file, npy=npy, gif=gif
     )
@@ -193,6 +254,8 @@ def toy(
 
 
 def main() -> None:
+    stopping.listen()
+    logs.on_console()
     try:
         app()
     except StippleError as error:

@@ -34,8 +34,10 @@ class Overrides(Section):
 
 
 def _describe(properties: dict[str, dict[str, Any]]) -> None:
-    for schema in properties.values():
+    for name, schema in properties.items():
         del schema["default"]
+        if name == "profile":
+            schema["enum"] = settings.profiles(ROOT)
     with suppress(StippleError):  # a run says what is wrong with params.yaml
         today = settings.load(ROOT).params.model_dump(by_alias=True)
         for name, schema in properties.items():

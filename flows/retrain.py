@@ -5,18 +5,18 @@ from typing import Any
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from flows.parameters import NO_OVERRIDES, RetrainOverrides
-from flows.pipeline import dataset, project_lock, training
-from flows.stages import ROOT
+from flows.pipeline import dataset, project_lock, run_name, told, training
+from flows.stages import ROOT, log
 from tasks import settings
 from tasks.errors import StippleError
+from tasks.progress import noted
 from tasks.project import reproduction
 from tasks.registry import versions
 
 
-@flow
+@flow(flow_run_name=run_name)
 def retrain(overrides: RetrainOverrides = NO_OVERRIDES) -> str:
     """Build the data set; where it or the recipe is new, train a challenger and promote it if it is better.
 
@@ -25,19 +25,21 @@ def retrain(overrides: RetrainOverrides = NO_OVERRIDES) -> str:
     with project_lock():
         overrides.apply()
         rules = settings.load(ROOT)
-        dataset()
+        done = dataset()
         if reason := versions.nothing_new(rules, ROOT, reproduction.question("train")):
+            told(done)
             return report(f"Nothing to do: {reason}.", f"# Nothing to do\n\n{reason[0].upper()}{reason[1:]}.\n")
         from tasks.registry import comparison, warm_start  # with torch: a night without news ends without it
 
-        get_run_logger().info("Training begins %s.", warm_start.choose(rules, ROOT))
+        log.info("Training begins %s.", warm_start.choose(rules, ROOT))
         question = reproduction.question("train")
-        training()
+        done += training()
         if reproduction.question("train") != question:
             raise StippleError(
                 "data, recipe or code changed while the challenger was trained; run `stipple retrain` again"
             )
         result = judge(question)
+        told(done)
         return report(comparison.summary(result), comparison.markdown(result))
 
 
@@ -46,11 +48,12 @@ def judge(question: str) -> dict[str, Any]:
     """Challenger against champion on the same held-out clips; the winner is the champion from here on."""
     from tasks.registry import comparison
 
-    return comparison.judge(settings.load(ROOT), ROOT, question)
+    with noted(lambda: "in the comparison with the champion"):
+        return comparison.judge(settings.load(ROOT), ROOT, question)
 
 
 def report(line: str, page: str) -> str:
     """Show what came of the run in the log and as an artifact in the UI."""
-    get_run_logger().info(line)
+    log.info(line)
     create_markdown_artifact(page, key="retraining", description=line)
     return line

@@ -1,5 +1,7 @@
 """A pipeline stage as a Prefect task, and its batches as tasks inside it."""
 
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -9,7 +11,6 @@ from typing import Any
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.logging import get_run_logger
 from prefect.states import Completed, State
 
 from flows import runners
@@ -17,15 +18,18 @@ from tasks import pipeline, settings
 from tasks.errors import StippleError
 from tasks.pipeline import STAGES
 from tasks.project import dvc, reproduction
+from tasks.project.accounts import Account
 
 ROOT = Path()
 IN_FLIGHT = 16  # batches that a task runner has at a time; their rows are held in memory
+
+log = logging.getLogger("stipple.run")
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
 def stage(name: str) -> State:
     """Bring one stage up to date. Ends Cached if DVC already holds the result for today's inputs and parameters."""
-    summary: dict[str, Any] = {}
+    began, summary = time.monotonic(), dict[str, Any]()
     map_batches = partial(by_runner if runners.takes(STAGES[name]) else as_tasks, name)
 
     def compute() -> None:
@@ -33,10 +37,10 @@ def stage(name: str) -> State:
         summary.update(pipeline.compute(name, chosen, ROOT, previous=dvc.previous, map_batches=map_batches))
 
     outcome = reproduction.reproduce(name, compute)
-    if outcome is not reproduction.Outcome.COMPUTED:
-        return Completed(name="Cached", message=outcome.value)
-    get_run_logger().info("%s: %s", name, ", ".join(f"{value} {key}" for key, value in summary.items()))
-    return Completed(message=outcome.value)
+    account = Account(name, outcome, time.monotonic() - began, summary)
+    log.info(account)
+    cached = outcome is not reproduction.Outcome.COMPUTED
+    return Completed(name="Cached" if cached else None, message=str(account), data=account)
 
 
 def as_tasks(name: str, fn: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from fm import metrics
 from tasks.clouds import artifacts, density, figures, fitting, generation, reports, scoring, training_set
 from tasks.errors import StippleError
+from tasks.progress import progress
 from tasks.settings import Settings
 from tasks.store import files, tables
 
@@ -26,10 +26,15 @@ METRICS, FOLDER = Path("data/metrics.json"), Path("data/evaluation")
 FRAMES = 32  # held-out frames that are drawn, evenly spaced over all
 FEW_STEPS, FEW_STEPS_FRAMES = (1, 2, 4, 8, 16, 32), 12
 GALLERY = 7
+COMPARED = {"chamfer": "chamfer", "sliced_w2": "sliced_w2", "own_frame": "retrieval_frame"}
+"""Metric → score of the model. They are few, so that DVC's tables of them fit a terminal."""
 
 
 def run(settings: Settings, root: Path) -> dict[str, Any]:
-    """Write `data/metrics.json` and the folder `data/evaluation`: pictures and a report that shows them."""
+    """Write `data/metrics.json`, what experiments are compared by, and the folder `data/evaluation`.
+
+    The folder holds all scores, pictures, and a report that shows them.
+    """
     params, seed = settings.params.evaluate, settings.params.seed
     data = training_set.load(root)
     model = generation.load(root / artifacts.MODEL)
@@ -41,8 +46,12 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     truth, again = (density.draw(data["density"], rows, points, generator) for _ in range(2))
     mean_cloud = scoring.mean_clouds(data, truth.shape[:2], generator)
 
-    def drawn(network: nn.Module, steps: int, guidance: float, few: slice = slice(None)) -> Tensor:
-        return scoring.sampled(network, conditions[few], points, steps=steps, guidance=guidance, seed=seed)
+    def drawn(network: nn.Module, steps: int, guidance: float, some: slice = slice(None)) -> Tensor:
+        wanted = conditions[some]
+        with progress(f"evaluate, {steps} steps", len(wanted), "drawing") as bar:
+            return scoring.sampled(
+                network, wanted, points, steps=steps, guidance=guidance, seed=seed, on_clouds=bar.advance
+            )
 
     clouds = {"model": drawn(model.network, params.steps, params.guidance), "floor": again, "mean_cloud": mean_cloud}
     if params.baseline_steps:
@@ -78,21 +87,17 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
         "cosine.png": figures.cosine(scoring.pair_cosines(data["embeddings"]), scores["cosine"]),
         "training.png": figures.training(read_curve(root)),
     }
-    report = reports.markdown(scores, model.card, drawings)
-    files.write_folder(root / FOLDER, {**drawings, "report.md": report})
-    files.write(root / METRICS, json.dumps(scores, indent=2) + "\n")
-    return {
-        "frames": len(rows),
-        "chamfer": scores["chamfer"]["model"],
-        "sliced_w2": scores["sliced_w2"]["model"],
-        "retrieval": scores["retrieval_frame"]["model"],
-    }
+    pages = {"report.md": reports.markdown(scores, model.card, drawings), "scores.json": _json(scores)}
+    files.write_folder(root / FOLDER, {**drawings, **pages})
+    compared = {name: scores[score]["model"] for name, score in COMPARED.items()}
+    files.write(root / METRICS, _json(compared))
+    return {"frames": len(rows), **compared}
 
 
 def baseline(settings: Settings, data: dict[str, Any], rows: Tensor, steps: int) -> nn.Module:
     """The original recipe, trained for `steps` steps (not for a time: the same run must give the same bytes)."""
     recipe = settings.params.train.recipe("baseline").model_copy(update={"steps": steps})
-    with tqdm(total=steps, desc="evaluate: training the baseline", unit="step") as bar:
+    with progress("evaluate, training the baseline", steps, "step") as bar:
         return fitting.fit(
             "baseline", recipe, data, rows, seed=settings.params.seed, on_step=fitting.shown_on(bar)
         ).network
@@ -119,3 +124,7 @@ def read_curve(root: Path) -> list[tuple[int, float]]:
         raise StippleError(f"{path} is missing; run `stipple stage train` first, or `dvc pull`")
     with path.open(newline="") as file:
         return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"

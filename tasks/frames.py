@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from tqdm.auto import tqdm
 
 from tasks.clips import media
 from tasks.clips.picture import Picture
 from tasks.clips.sources import Source, scan
 from tasks.errors import Refused, StippleError
+from tasks.progress import progress
 from tasks.settings import Settings
 from tasks.store import tables
 from tasks.store.digests import digest_of
@@ -145,10 +145,10 @@ def _decode_all(new: list[Source], folder: Path, params: dict[str, Any], map_bat
     for other in set(folder.glob("*")) - set(parts):
         other.unlink()
     todo = [(str(part), batch) for part, batch in zip(parts, batches, strict=True) if not part.exists()]
-    with tqdm(total=len(new), desc="frames", unit="file", disable=None) as bar:
-        bar.update(len(new) - sum(len(batch) for _, batch in todo))
+    with progress("frames", len(new), "file", kept=True) as bar:
+        bar.skip(len(new) - sum(len(batch) for _, batch in todo))
         for done in map_batches(partial(decode, params=params), todo):
-            bar.update(done)
+            bar.advance(done)
     return parts
 
 
@@ -173,11 +173,12 @@ def decode(batch: tuple[str, list[Source]], params: dict[str, Any]) -> int:
 def read_ahead(streams: Iterable[Iterator[Row]]) -> Iterator[Row]:
     """The rows of all `streams`, one stream after the other, while threads walk the next ones `AHEAD` rows far."""
     streams = iter(streams)
-    with ThreadPoolExecutor(WORKERS) as pool:
+    pool = ThreadPoolExecutor(WORKERS)
 
-        def walk(stream: Iterator[Row]) -> tuple[Iterator[Row], Future[list[Row]]]:
-            return stream, pool.submit(lambda: list(islice(stream, AHEAD)))
+    def walk(stream: Iterator[Row]) -> tuple[Iterator[Row], Future[list[Row]]]:
+        return stream, pool.submit(lambda: list(islice(stream, AHEAD)))
 
+    try:
         walked = deque(map(walk, islice(streams, 2 * WORKERS)))
         while walked:
             stream, future = walked.popleft()
@@ -187,6 +188,8 @@ def read_ahead(streams: Iterable[Iterator[Row]]) -> Iterator[Row]:
             else:
                 walked.extend(map(walk, islice(streams, 1)))
             yield from few
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever ends this early waits for the walks at work alone
 
 
 def decode_source(

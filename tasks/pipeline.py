@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import Damaged, StippleError
+from tasks.progress import noted
 from tasks.settings import Settings
 from tasks.store.rows import MapBatches, Previous, no_previous
 
@@ -67,8 +68,9 @@ def compute(
         raise StippleError(f"there is no stage {name!r}; the stages are {', '.join(STAGES)}")
     options = {"previous": previous, "map_batches": map_batches} if STAGES[name].rows_of else {}
     run = partial(importlib.import_module(f"tasks.{name}").run, settings, root, **options)
-    try:
-        return run()
-    except Damaged as damaged:
-        log.warning("%s; %s begins again by itself", damaged, name)
-        return run()
+    with noted(lambda: f"in {name}"):
+        try:
+            return run()
+        except Damaged as damaged:
+            log.warning("%s; %s begins again by itself", damaged, name)
+            return run()

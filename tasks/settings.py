@@ -173,6 +173,11 @@ def load(root: Path = Path()) -> Settings:
     return checked(read_text(root / PARAMS), root)
 
 
+def profiles(root: Path = Path()) -> list[str]:
+    """The profiles that there are under `root`."""
+    return sorted(path.stem for path in (root / "profiles").glob("*.yaml"))
+
+
 def read_text(path: Path) -> str:
     """What a file of settings says."""
     try:
@@ -186,7 +191,7 @@ def checked(params_yaml: str, root: Path) -> Settings:
     params = _parsed(params_yaml, root / PARAMS, Params)
     path = root / "profiles" / f"{params.profile}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        known = ", ".join(profiles(root))
         raise StippleError(
             f"params.yaml: profile is {params.profile!r}, but there is no {path}; known profiles: {known}"
         )

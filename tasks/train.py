@@ -15,10 +15,10 @@ from typing import Any
 
 from accelerate import PartialState
 from safetensors.torch import save
-from tqdm.auto import tqdm
 
 from fm import training
 from tasks.clouds import artifacts, density, distributed, fitting, training_set
+from tasks.progress import progress
 from tasks.registry import warm_start
 from tasks.settings import Settings, Train
 from tasks.store import files
@@ -49,7 +49,7 @@ def _run(settings: Settings, root: Path) -> dict[str, Any]:
     with PartialState().main_process_first():
         if finished.exists():
             finished.rename(checkpoint_dir)
-    with tqdm(total=recipe.steps, desc="train", unit="step", disable=not main) as bar:
+    with progress("train", recipe.steps, "step", kept=True, shown=main) as bar:
         result = fitting.fit(
             params.network,
             recipe,

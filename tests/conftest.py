@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-LONG = {"test_two_doors.py", "test_faults.py", "test_deployments.py", "test_end_to_end.py"}
+LONG = {"test_two_doors.py", "test_faults.py", "test_deployments.py", "test_end_to_end.py", "test_stopping.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

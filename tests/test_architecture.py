@@ -22,6 +22,8 @@ FORBIDDEN = {
 LEFT_OUT = {
     "fm/_checks.py": "it only refuses wrong arguments",
     "tasks/errors.py": "it only says what went wrong",
+    "tasks/progress.py": "it only shows how far a stage is",
+    "tasks/clouds/stops.py": "when a training ends early, not what the next run makes of it",
     "tasks/settings.py": "what it reads are the stage's params",
     "tasks/pipeline.py": "the stages' names and order",
     "tasks/store/digests.py": "a row's key; with another one the rows are computed anyway",

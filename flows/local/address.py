@@ -13,14 +13,22 @@ OWN = Path(".stipple/server")
 VARIABLE = "PREFECT_API_URL"
 
 
-def choose() -> None:
-    """Have this process report to the server that PREFECT_API_URL names, else to the project's own if that is up."""
-    named = os.environ.get(VARIABLE)
-    if named:
-        if not answers(named):
-            raise StippleError(f"{VARIABLE} is {named}, but nobody answers there; start that server, or unset it")
+def choose() -> bool:
+    """Have this process report to the server that PREFECT_API_URL names, else to the project's own if that is up.
+
+    False if there is neither.
+    """
+    if named := os.environ.get(VARIABLE):
+        check(named)
     elif OWN.is_file() and answers(own := OWN.read_text()):
         os.environ[VARIABLE] = own
+    return bool(os.environ.get(VARIABLE))
+
+
+def check(named: str) -> None:
+    """A `StippleError` if nobody answers at the address that the user named."""
+    if not answers(named):
+        raise StippleError(f"{VARIABLE} is {named}, but nobody answers there; start that server, or unset it")
 
 
 def answers(url: str) -> bool:

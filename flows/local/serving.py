@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from prefect.states import Crashed
 
-from flows.local import address, children
+from flows.local import address, children, services
 from flows.local.address import HOST
 from tasks.errors import StippleError
 
@@ -81,24 +80,19 @@ def _end_lost_runs(api: str) -> None:
 
 def _command(*words: str) -> list[str]:
     """A command of Prefect's that asks nothing, wherever it runs."""
-    return [sys.executable, "-m", "prefect", "--no-prompt", *words]
+    return services.command("prefect", "--no-prompt", *words)
 
 
 @contextmanager
 def _service(log: IO[str], *words: str) -> Iterator[subprocess.Popen]:
-    """A long-running Prefect command. Ctrl-C does not reach it, so that it ends in its turn."""
-    process = subprocess.Popen(_command(*words), start_new_session=True, stdout=log, stderr=log)
+    """A long-running Prefect command, which ends in its turn."""
+    process = services.start(_command(*words), log)
     try:
         yield process
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        process.terminate()
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        services.end(process, patience=60)
 
 
 def _check(service: subprocess.Popen) -> None:

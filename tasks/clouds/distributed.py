@@ -1,5 +1,6 @@
 """A function in several processes of this machine, which Accelerate sees as one group."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -21,11 +22,17 @@ def run(number: int, function: Callable[..., Result], *arguments: Any) -> Result
     """
     outcomes = multiprocessing.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
+        given = (number, f"file://{folder}/meeting", outcomes, function, arguments)
+        group = multiprocessing.spawn(_member, given, number, join=False)
         try:
-            multiprocessing.spawn(_member, (number, f"file://{folder}/meeting", outcomes, function, arguments), number)
+            while not group.join():
+                pass
         except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException):
             if outcomes.empty():
                 raise
+        finally:
+            for member in group.processes:
+                member.terminate()
     outcome = outcomes.get()
     if isinstance(outcome, StippleError):
         raise outcome
@@ -33,6 +40,7 @@ def run(number: int, function: Callable[..., Result], *arguments: Any) -> Result
 
 
 def _member(rank: int, number: int, meeting: str, outcomes: Any, function: Callable, arguments: tuple) -> None:
+    _speak()
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
@@ -47,3 +55,10 @@ def _member(rank: int, number: int, meeting: str, outcomes: Any, function: Calla
     if rank == 0:
         outcomes.put(result)
     distributed.destroy_process_group()
+
+
+def _speak() -> None:
+    """A new process knows nothing of how its parent's log is shown."""
+    log = logging.getLogger("stipple")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from fm import couplings, networks, times, training
-from tasks.clouds import density
+from tasks.clouds import density, stops
 from tasks.errors import StippleError
+from tasks.progress import Progress
 from tasks.settings import Recipe
 
 CURVE_EVERY = 10  # steps averaged into one row of the curve
@@ -29,15 +29,24 @@ def fit(
     checkpoint_dir: Path | None = None,
     on_step: OnStep | None = None,
 ) -> training.TrainResult:
-    """Train `network` by `recipe` on the frames `rows` [M] of the training data, from `weights` if they are given."""
+    """Train `network` by `recipe` on the frames `rows` [M] of the training data, from `weights` if they are given.
+
+    A signal that comes meanwhile ends it after a step, with a checkpoint in `checkpoint_dir`.
+    """
     model = networks.build(network_config(network, data, seed))
     model.standardize(data["embeddings"][rows])
     if weights is not None:
         model.load_state_dict(weights)
+    draw, config = batches(recipe, data, rows), config_of(recipe, seed)
     try:
-        return training.train(
-            model, batches(recipe, data, rows), config_of(recipe, seed), checkpoint_dir=checkpoint_dir, on_step=on_step
-        )
+        with stops.held() as let_through:
+
+            def after_step(progress: training.Progress) -> None:
+                if on_step is not None:
+                    on_step(progress)
+                let_through()
+
+            return training.train(model, draw, config, checkpoint_dir=checkpoint_dir, on_step=after_step)
     except (training.NotFinite, ValueError) as error:
         raise StippleError(f"train ({network}): {error}") from None
 
@@ -94,17 +103,16 @@ def curve(losses: Tensor, recipe: Recipe, seed: int) -> str:
     return "".join(lines)
 
 
-def shown_on(bar: tqdm) -> OnStep:
+def shown_on(bar: Progress) -> OnStep:
     """A callback that moves `bar` and shows the running mean of the loss."""
     mean = 0.0
 
     def on_step(progress: training.Progress) -> None:
         nonlocal mean
-        if bar.n == 0:
-            bar.initial = bar.n = progress.step - 1  # where a checkpoint let it start
+        if bar.done == 0:
+            bar.skip(progress.step - 1)  # where a checkpoint let it start
             mean = progress.loss
         mean += (progress.loss - mean) * 0.03
-        bar.update()
-        bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+        bar.advance(said=f"loss {mean:.4f}")
 
     return on_step

@@ -20,7 +20,7 @@ from torch import Tensor
 from fm import networks, sampling
 from tasks.clouds import artifacts, pictures
 from tasks.errors import StippleError
-from tasks.settings import Checkpoint
+from tasks.settings import PARAMS, Checkpoint
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ GIF_FRAMES = 48
 
 @dataclass(frozen=True)
 class Model:
-    """A trained velocity network and its card: everything in model.json (network, embedder, points, training)."""
+    """A trained velocity network, its card (model.json: network, embedder, points, training) and its file."""
 
     network: networks.Conditioned
     card: dict[str, Any]
+    path: Path
 
 
 def load(path: Path) -> Model:
@@ -50,14 +51,32 @@ def load(path: Path) -> Model:
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise StippleError(f"{path} and {card_path} make no model ({reason}); run `stipple stage train`") from None
-    return Model(network.eval(), card)
+    return Model(network.eval(), card, path)
 
 
 def embedder_of(model: Model, root: Path) -> Embedder:
-    """The embedder whose conditions the model was trained on."""
+    """The embedder whose conditions the model was trained on.
+
+    The card names it by hub name and commit, or by folder and digest. The folder is looked for under `root`, then
+    beside the model, then in the project that the model lies in.
+    """
+    from tasks.models import checkpoints
     from tasks.models.embedder import load_embedder
 
-    return load_embedder(Checkpoint.model_validate(model.card["embedder"]), root)
+    checkpoint = Checkpoint.model_validate(model.card["embedder"])
+    beside = model.path.absolute().parent
+    projects = [folder for folder in (beside, *beside.parents) if (folder / PARAMS).is_file()]
+    places = [root, beside, *projects[:1]]
+    place = checkpoints.first_with(checkpoint, places)
+    digest = checkpoint.revision or ""
+    if place is None and digest.startswith("sha256:"):
+        others = [folder for folder in (path / checkpoint.model for path in places) if folder.is_dir()]
+        raise StippleError(
+            f"{model.path} reads with the embedder {checkpoint.model} of the digest {digest[:19]}…, which is "
+            f"neither here nor beside it nor in its project{f' ({others[0]} is another)' if others else ''}; copy that "
+            f"folder from where the model was trained to {beside / checkpoint.model}"
+        )
+    return load_embedder(checkpoint, place or root)
 
 
 def embed(texts: Sequence[str], embedder: Embedder) -> Tensor:

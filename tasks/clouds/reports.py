@@ -22,7 +22,7 @@ ABOUT = {
 
 
 def markdown(scores: dict[str, Any], card: dict[str, Any], pictures: Iterable[str]) -> str:
-    """Tables of `scores` (the content of metrics.json), and the pictures by name."""
+    """Tables of `scores` (the content of scores.json), and the pictures by name."""
     held, settings, trained = scores["held_out"], scores["settings"], card["trained_on"]
     who = WHO | {
         "baseline": f"original recipe, {settings['baseline_steps']} steps",

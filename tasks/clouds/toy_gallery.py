@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from fm import couplings, distillation, likelihood, metrics, networks, sampling, solvers, toys, training, trajectories
 from fm import plots as show
@@ -24,6 +23,7 @@ from tasks.clips import media
 from tasks.clouds import figures, pictures
 from tasks.clouds.fitting import shown_on
 from tasks.errors import Refused, StippleError
+from tasks.progress import progress
 from tasks.store import files
 
 NETWORK = {
@@ -103,8 +103,10 @@ def run(
         }
     if gif is not None:
         draw[gif] = lambda: animation(network, limit, seed, k if classes else None)
-    for path, content in tqdm(draw.items(), desc="draw", unit="picture"):
-        files.write(path, content())
+    with progress("draw", len(draw), "picture") as bar:
+        for path, content in draw.items():
+            files.write(path, content())
+            bar.advance()
     return list(draw)
 
 
@@ -173,7 +175,7 @@ def recipe(steps: int, seed: int) -> training.TrainConfig:
 
 
 def train(name: str, network: nn.Module, batch: training.DrawBatch, config: training.TrainConfig) -> nn.Module:
-    with tqdm(total=config.steps, desc=f"train, {name}", unit="step") as bar:
+    with progress(f"train, {name}", config.steps, "step") as bar:
         return training.train(network, batch, config, on_step=shown_on(bar)).network
 
 

@@ -6,6 +6,7 @@ A hub model is pinned by its commit. A local folder is pinned by the digest of i
 import hashlib
 import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +56,15 @@ def locate(checkpoint: Checkpoint, root: Path = Path()) -> Located:
         )
     commit = checkpoint.revision if is_commit(checkpoint.revision) else _resolve(checkpoint.model, checkpoint.revision)
     return Located(checkpoint.model, commit, commit)
+
+
+def first_with(checkpoint: Checkpoint, places: Iterable[Path]) -> Path | None:
+    """The first of `places` under which the checkpoint's folder is, with the digest that it is pinned by."""
+    for place in places:
+        folder = place / checkpoint.model
+        if folder.is_dir() and folder_digest(folder) == checkpoint.revision:
+            return place
+    return None
 
 
 def identity(checkpoint: Checkpoint, root: Path = Path()) -> str:

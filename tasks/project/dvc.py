@@ -4,11 +4,11 @@ Most of it is private to DVC, hence the minor version in pyproject.toml. Like `d
 the current folder.
 """
 
-import hashlib
 import json
 import logging
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,10 @@ from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, RWLockFileCorruptedError, rwloc
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
 
 from tasks.errors import StippleError
+from tasks.store import files
 
 logging.getLogger("dvc").setLevel(logging.WARNING)
 log = logging.getLogger("stipple.dvc")
@@ -71,6 +73,28 @@ def inputs(stage: PipelineStage) -> dict[str, str]:
     return {"command": str(stage.cmd)} | {str(dep): repr(dep.hash_info.value) for dep in stage.deps}
 
 
+def changed(stage: PipelineStage, restored: Mapping[str, HashInfo]) -> bool:
+    """Whether the stage has to be brought up to date, once the `restored` outputs of others are back."""
+    back = [dep for dep in stage.deps if str(dep) in restored]
+    if not back:
+        return stage.changed()
+    if stage.changed_stage() or stage.changed_outs():
+        return True
+    return any(dep.hash_info != restored[str(dep)] if dep in back else dep.status() for dep in stage.deps)
+
+
+def output_files(stage: PipelineStage) -> dict[Path, str]:
+    """The files that the stage's outputs consist of, and the md5 that dvc.lock, or a folder's entry, names."""
+    found: dict[Path, str] = {}
+    for out in stage.outs:
+        content = out.get_obj()
+        if isinstance(content, Tree):
+            found |= {Path(str(out), *names): digest.value for names, _, digest in content}
+        elif content is not None:
+            found[Path(str(out))] = out.hash_info.value
+    return found
+
+
 def folders(stage: PipelineStage) -> list[Path]:
     """The folders that the stage depends on."""
     return [path for path in (Path(str(dep)) for dep in stage.deps) if path.is_dir()]
@@ -94,9 +118,7 @@ def restore_cached(stage: PipelineStage) -> bool:
     except RunCacheNotFoundError:
         return False
     stage.save_outs()
-    cache = stage.repo.cache.local
-    entries = {entry.value for objects in stage.get_used_objs().values() for entry in objects}
-    damaged = [path for path in (Path(cache.oid_to_path(entry)) for entry in entries) if not _sound(path)]
+    damaged = [path for path in _objects(stage) if not is_sound(path)]
     for path in damaged:  # DVC trusts what lies in its cache
         log.warning("%s is damaged, so %s is computed again", path, stage.name)
         path.unlink()
@@ -129,7 +151,9 @@ def cached_outputs(stage: PipelineStage, restored: dict[str, HashInfo]) -> dict[
     if entry is None:
         return None
     cached = stage.repo.stage_cache._create_stage(entry, wdir=stage.wdir)
-    return {str(out): out.hash_info for out in cached.outs} if cached.outs_cached() else None
+    if not (cached.outs_cached() and all(map(is_sound, _objects(cached)))):
+        return None
+    return {str(out): out.hash_info for out in cached.outs}
 
 
 def versions() -> dict[str, list[Path]]:
@@ -159,14 +183,26 @@ def previous(output: str) -> Path | None:
         for out in repo.index.outs:
             if out.def_path == output and out.hash_info:
                 path = Path(repo.cache.local.oid_to_path(out.hash_info.value))
-                return path if path.is_file() and _sound(path) else None
+                return path if path.is_file() and is_sound(path) else None
     return None
 
 
-def _sound(path: Path) -> bool:
+def objects() -> list[Path]:
+    """All that lies in DVC's cache."""
+    with open_repo() as repo:
+        found = sorted(Path(repo.cache.local.path).glob("??/*"))
+    return [path for path in found if re.fullmatch(r"[0-9a-f]{30}(\.dir)?", path.name)]
+
+
+def _objects(stage: PipelineStage) -> list[Path]:
+    """The objects of DVC's cache that the stage's outputs consist of."""
+    entries = {entry.value for objects in stage.get_used_objs().values() for entry in objects}
+    return [Path(stage.repo.cache.local.oid_to_path(entry)) for entry in entries]
+
+
+def is_sound(path: Path) -> bool:
     """Has this object of DVC's cache the digest that it is named after?"""
-    with path.open("rb") as file:
-        return f"{path.parent.name}{path.stem}" == hashlib.file_digest(file, "md5").hexdigest()
+    return files.md5(path) == f"{path.parent.name}{path.stem}"
 
 
 def _run_cache(repo: Repo) -> list[Path]:

@@ -6,13 +6,14 @@ and nothing written.
 
 import importlib
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from tasks.errors import Damaged
+from tasks.errors import Damaged, StippleError
 from tasks.pipeline import INPUT, STAGES
-from tasks.project import dvc, ignoring
+from tasks.project import dvc, ignoring, soundness
 from tasks.project.reproduction import Outcome
 from tasks.settings import Settings
 from tasks.store import fill, tables
@@ -20,6 +21,10 @@ from tasks.store.rows import LOOKUP, STORE, Previous, RowStore
 from tasks.store.tables import chunks
 
 log = logging.getLogger("stipple.forecast")
+
+Planned = dict[str, Any]
+"""One stage of the next run, as `--json` says it: `stage`, `outcome`, the stages that it comes `after`, and `compute`,
+its amount, None where there is nothing to count."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,11 @@ class Forecast:
     after: tuple[str, ...] = ()
 
 
-def stages() -> list[Forecast]:
+def stages(*, remember: bool = False) -> list[Forecast]:
     """What the next run would do with each stage of dvc.yaml, in its order.
 
     A stage that reads what another one is yet to compute counts as one that runs, although its input may turn out to be
-    the same.
+    the same. With `remember`, outputs that are sound are not read again until they change.
     """
     found: list[Forecast] = []
     remade: dict[str, str] = {}  # output → the stage that computes it anew
@@ -44,9 +49,11 @@ def stages() -> list[Forecast]:
         for stage in dvc.load_stages(repo):
             makers = {remade[str(dep)] for dep in stage.deps if str(dep) in remade}
             after = tuple(known.stage for known in found if known.stage in makers)
-            back = any(str(dep) in restored for dep in stage.deps)
             unread = bool(folders := dvc.folders(stage)) and ignoring.pending(folders) is not None
-            if not unread and not after and not back and not stage.changed():
+            stale = unread or after or dvc.changed(stage, restored)
+            if not stale and not soundness.damaged(outputs := dvc.output_files(stage)):
+                if remember:
+                    soundness.remember(outputs)
                 found.append(Forecast(stage.name, Outcome.UNCHANGED))
                 continue
             content = None if after or unread else dvc.cached_outputs(stage, restored)
@@ -57,6 +64,15 @@ def stages() -> list[Forecast]:
                 restored |= content
                 found.append(Forecast(stage.name, Outcome.RESTORED))
     return found
+
+
+def nothing_stale(names: Collection[str]) -> bool:
+    """Whether a run that begins now finds all of the stages `names` unchanged, and no note of DVC's to mend."""
+    try:
+        found = stages(remember=True)
+    except StippleError:
+        return False
+    return all(stage.outcome is Outcome.UNCHANGED for stage in found if stage.stage in names)
 
 
 @dataclass(frozen=True)
@@ -98,32 +114,47 @@ def amounts(settings: Settings, root: Path, forecast: list[Forecast], previous: 
         yield done[name]
 
 
-def page(forecast: list[Forecast], found: Iterable[Amount | None]) -> Iterator[str]:
-    """The forecast as a table of text, one line a stage."""
-    yield f"{'stage':12}{'would':40}{'known':>8}   compute"
-    for stage, amount in zip(forecast, found, strict=True):
-        would = f"run: follows from {', '.join(stage.after)}" if stage.after else _WOULD[stage.outcome]
-        said = f"{amount.known:8}   {_said(stage, amount)}" if amount else ""
-        yield f"{stage.stage:12}{would:40}{said}".rstrip()
+def next_run(settings: Settings, root: Path) -> list[Planned]:
+    """What the next run would do with each stage, and how much it would compute."""
+    found = stages()
+    return planned(found, amounts(settings, root, found, dvc.previous))
 
 
-def line(forecast: list[Forecast], found: Iterable[Amount | None]) -> str:
-    """The forecast in one line."""
-    pairs = list(zip(forecast, found, strict=True))
-    runs = [
-        s.stage + (f" ({_said(s, amount)})" if amount else "") for s, amount in pairs if s.outcome is Outcome.COMPUTED
+def planned(forecast: list[Forecast], found: Iterable[Amount | None]) -> list[Planned]:
+    return [
+        {
+            "stage": stage.stage,
+            "outcome": stage.outcome.name.lower(),
+            "after": list(stage.after),
+            "compute": None if amount is None else asdict(amount),
+        }
+        for stage, amount in zip(forecast, found, strict=True)
     ]
-    back = [s.stage for s in forecast if s.outcome is Outcome.RESTORED]
+
+
+def page(run: list[Planned]) -> Iterator[str]:
+    """What `next_run` found as a table of text, one line a stage."""
+    yield f"{'stage':12}{'would':40}{'known':>8}   compute"
+    for stage in run:
+        would = f"run: follows from {', '.join(stage['after'])}" if stage["after"] else _WOULD[stage["outcome"]]
+        said = f"{stage['compute']['known']:8}   {_said(stage)}" if stage["compute"] else ""
+        yield f"{stage['stage']:12}{would:40}{said}".rstrip()
+
+
+def line(run: list[Planned]) -> str:
+    """What `next_run` found in one line."""
+    runs = [s["stage"] + (f" ({_said(s)})" if s["compute"] else "") for s in run if s["outcome"] == "computed"]
+    back = [s["stage"] for s in run if s["outcome"] == "restored"]
     parts = (("compute", runs), ("take from DVC's cache", back))
     said = "; ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
     return f"The next run would {said or 'do nothing'}."
 
 
-def _said(stage: Forecast, amount: Amount) -> str:
-    return f"{'at most ' if stage.after else ''}{amount}"
+def _said(stage: Planned) -> str:
+    return f"{'at most ' if stage['after'] else ''}{Amount(**stage['compute'])}"
 
 
-_WOULD = {Outcome.UNCHANGED: "do nothing", Outcome.RESTORED: "come back from DVC's cache", Outcome.COMPUTED: "run"}
+_WOULD = {"unchanged": "do nothing", "restored": "come back from DVC's cache", "computed": "run"}
 
 
 def wanted(stage: str, settings: Settings, root: Path) -> Iterator[str]:

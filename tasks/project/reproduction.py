@@ -7,15 +7,18 @@ record.
 
 import errno
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
 from tasks.errors import StippleError
-from tasks.project import dvc, ignoring
+from tasks.project import dvc, ignoring, soundness
 from tasks.project.mending import mend
 from tasks.store.digests import digest_of
+
+log = logging.getLogger("stipple.dvc")
 
 CODE = Path(__file__).parents[2]
 
@@ -50,7 +53,12 @@ def reproduce(name: str, compute: Callable[[], None]) -> Outcome:
         stage = _load(repo, name)
         with repo.lock:
             if not stage.changed():
-                return Outcome.UNCHANGED
+                outputs = dvc.output_files(stage)
+                damaged = soundness.damaged(outputs)
+                if not damaged:
+                    soundness.remember(outputs)
+                    return Outcome.UNCHANGED
+                log.warning("%s: damaged, so it is brought back", ", ".join(map(str, damaged)))
             asked = dvc.inputs(_load(repo, name))
             dvc.remove_outputs(stage)
             restored = dvc.restore_cached(stage)
@@ -64,6 +72,7 @@ def reproduce(name: str, compute: Callable[[], None]) -> Outcome:
                 raise
         with repo.lock:
             dvc.record(stage)
+            soundness.remember(dvc.output_files(stage))
         return Outcome.RESTORED if restored else Outcome.COMPUTED
 
 

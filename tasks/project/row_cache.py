@@ -7,28 +7,49 @@ that a night's work that was cut short is not lost). `dvc gc` lets go of earlier
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tasks.errors import StippleError
 from tasks.pipeline import ROW_STAGES
 from tasks.project import forecast
 from tasks.settings import Settings
 from tasks.store import tables
-from tasks.store.rows import STORE, RowStore
+from tasks.store.rows import STORE, RowStore, StageUsage
 
 Versions = dict[str, list[Path]]
+NOTHING = f"{STORE} is not there: nothing is stored yet."
 
 
-def listed(settings: Settings, root: Path, versions: Versions) -> Iterator[str]:
-    """What the store holds as a table of text, one line a stage. `versions` are the outputs that DVC's cache holds."""
+def usage(settings: Settings, root: Path, versions: Versions) -> dict[str, Any]:
+    """What the store holds of each stage, and who has it. `versions` are the outputs that DVC's cache holds."""
     if not (root / STORE).is_file():
-        yield f"{STORE} is not there: nothing is stored yet."
-        return
+        return {"bytes": 0, "stages": []}
     with RowStore(root / STORE, read_only=True) as store:
         mark_rows(store, settings, root, versions)
-        yield f"{'stage':12}{'rows':>9}{'MB':>9}{'in tables':>12}{'in earlier ones':>18}{'in none':>10}"
-        for used in store.usage():
-            yield f"{used.stage:12}{used.rows:9}{used.size / 1e6:9.1f}{used.today:12}{used.earlier:18}{used.unused:10}"
-    yield f"{STORE} takes {_size(root) / 1e6:.1f} MB; `stipple cache --prune` removes the rows that are in none."
+        return {"bytes": _size(root), "stages": [_who_has(used) for used in store.usage()]}
+
+
+def _who_has(used: StageUsage) -> dict[str, Any]:
+    return {
+        "stage": used.stage,
+        "rows": used.rows,
+        "bytes": used.size,
+        "in_tables": used.today,
+        "in_earlier_ones": used.earlier,
+        "in_none": used.unused,
+    }
+
+
+def page(found: dict[str, Any]) -> Iterator[str]:
+    """What `usage` found as a table of text, one line a stage."""
+    if not found["bytes"]:
+        yield NOTHING
+        return
+    yield f"{'stage':12}{'rows':>9}{'MB':>9}{'in tables':>12}{'in earlier ones':>18}{'in none':>10}"
+    for used in found["stages"]:
+        who = f"{used['in_tables']:12}{used['in_earlier_ones']:18}{used['in_none']:10}"
+        yield f"{used['stage']:12}{used['rows']:9}{used['bytes'] / 1e6:9.1f}{who}"
+    yield f"{STORE} takes {found['bytes'] / 1e6:.1f} MB; `stipple cache --prune` removes the rows that are in none."
 
 
 def prune(settings: Settings, root: Path, versions: Versions) -> str:
@@ -37,7 +58,7 @@ def prune(settings: Settings, root: Path, versions: Versions) -> str:
     The rows go in one transaction, and SQLite gives their space back in another, so a kill leaves a whole store.
     """
     if not (root / STORE).is_file():
-        return f"{STORE} is not there: nothing is stored yet."
+        return NOTHING
     before = _size(root)
     for aside in (root / STORE).parent.glob(f"{STORE.name}.damaged-*"):
         aside.unlink()

@@ -8,6 +8,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fm import metrics
 from tasks.clips import sources
 from tasks.clouds import artifacts, density, generation, scoring, training_set
 from tasks.errors import StippleError
+from tasks.progress import progress
 from tasks.registry import gate, versions, warm_start
 from tasks.registry.gate import Scores
 from tasks.settings import Settings
@@ -76,15 +78,16 @@ def measure(
     texts = [data["summaries"][i] for i in frames]
     totals: dict[str, dict[str, np.ndarray]] = {}
     draws = settings.params.promote.draws
-    for number in range(draws):
-        generator = torch.Generator().manual_seed(seed + number)
-        truth, again = (density.draw(data["density"], frames, data["num_points"], generator) for _ in range(2))
-        mean_cloud = scoring.mean_clouds(data, truth.shape[:2], generator)
-        clouds = {name: draw(seed + number) for name, draw in contenders.items()}
-        for name, x in {**clouds, "floor": again, MEAN_CLOUD: mean_cloud}.items():
-            for metric, values in scored(x, truth, texts).items():
-                sums = totals.setdefault(name, {})
-                sums[metric] = sums.get(metric, 0) + values / draws
+    with progress(" against ".join(contenders), draws * len(contenders) * len(frames), "drawing") as bar:
+        for number in range(draws):
+            generator = torch.Generator().manual_seed(seed + number)
+            truth, again = (density.draw(data["density"], frames, data["num_points"], generator) for _ in range(2))
+            mean_cloud = scoring.mean_clouds(data, truth.shape[:2], generator)
+            clouds = {name: draw(seed + number, bar.advance) for name, draw in contenders.items()}
+            for name, x in {**clouds, "floor": again, MEAN_CLOUD: mean_cloud}.items():
+                for metric, values in scored(x, truth, texts).items():
+                    sums = totals.setdefault(name, {})
+                    sums[metric] = sums.get(metric, 0) + values / draws
     clips = tuple(data["clips"][i] for i in frames)
     return {name: Scores(clips, values) for name, values in totals.items()}
 
@@ -168,21 +171,21 @@ def summary(report: dict[str, Any]) -> str:
     """The report in one line."""
     if report["version"]:
         return f"{report['version']} is the champion now: {'; '.join(report['reasons'])}"
-    unmet = [reason for reason in report["reasons"] if reason.startswith("not ")]
-    return f"Not promoted, {report['against']} stays: {'; '.join(unmet)}"
+    return f"Not promoted, {report['against']} stays: {'; '.join(versions.unmet(report['reasons']))}"
 
 
 def _drawer(
     model: generation.Model, settings: Settings, root: Path, data: dict[str, Any], frames: Tensor
-) -> Callable[[int], Tensor]:
+) -> Callable[[int, Callable[[int], None]], Tensor]:
     """seed → what `model` draws of the texts of `frames`, [F, N, 2]; the texts are read as it learned to read them."""
     evaluate = settings.params.evaluate
     conditions = data["embeddings"][frames]
     if model.card["embedder"] != data["embedder"]:
         texts = [data["summaries"][i] for i in frames]
         conditions = generation.embed(texts, generation.embedder_of(model, root))
-    return lambda seed: scoring.sampled(
-        model.network, conditions, data["num_points"], steps=evaluate.steps, guidance=evaluate.guidance, seed=seed
+    drawn = partial(scoring.sampled, model.network, conditions, data["num_points"])
+    return lambda seed, on_clouds: drawn(
+        steps=evaluate.steps, guidance=evaluate.guidance, seed=seed, on_clouds=on_clouds
     )
 
 

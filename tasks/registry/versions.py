@@ -8,7 +8,7 @@ champion that was.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,9 @@ class Registry:
         for judged in self.history:
             if judged.version == version:
                 return judged
-        raise StippleError(f"{POINTER} knows no {version}; restore it with git or `dvc pull`")
+        raise StippleError(
+            f"{POINTER} knows no {version}; `stipple models` lists what it knows, `dvc pull` fetches a team's"
+        )
 
     @property
     def versions(self) -> list[str]:
@@ -140,6 +142,11 @@ def champion(root: Path) -> Path | None:
     """The champion's model file, relative to `root`, checked, its card beside it; None if there is no champion."""
     version = load(root).champion
     return read(root, version) / MODEL if version else None
+
+
+def unmet(reasons: Iterable[str]) -> list[str]:
+    """Those of a judgement's reasons that spoke against the challenger."""
+    return [reason for reason in reasons if reason.startswith("not ")]
 
 
 def read(root: Path, version: str) -> Path:

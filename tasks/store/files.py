@@ -1,6 +1,7 @@
 """Whole files, and folders of them, written so that nobody ever sees half of one."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,12 @@ def write(path: Path, content: bytes | str) -> None:
     """Put `content` in `path`'s place."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def md5(path: Path) -> str:
+    """The digest by which DVC knows a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def set_aside(path: Path) -> Path:

@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from tasks.errors import Damaged, Refused, StippleError
+from tasks.progress import Progress, progress
 from tasks.store import tables
 from tasks.store.digests import digest_of
 from tasks.store.retry import RowResult, attempt
@@ -96,7 +95,7 @@ def compute_missing(
     *,
     earlier: Iterable[tuple[str, RowResult]] = (),
     map_batches: MapBatches = map,
-    total: int | None = None,
+    total: int = 0,
 ) -> tuple[int, dict[str, RowResult]]:
     """Compute the rows that `store` lacks, and keep each batch as soon as it is there.
 
@@ -109,7 +108,7 @@ def compute_missing(
     computed = 0
     failed: dict[str, RowResult] = {}
     in_flight: set[str] = set()
-    with tqdm(total=total, desc=stage.name, unit="row", disable=None) as bar:
+    with progress(stage.name, total, "row", kept=True) as bar:
         missing = _missing(stage, store, iter(earlier), in_flight, failed, bar)
         batches = (
             ([item["row_key"] for item in batch], stage.payload(batch)) for batch in chunks(missing, stage.batch_size)
@@ -119,7 +118,7 @@ def compute_missing(
             failed.update((key, result) for key, result in done.items() if result.transient)
             in_flight.difference_update(done)
             computed += len(done)
-            bar.update(len(done))
+            bar.advance(len(done))
     return computed, failed
 
 
@@ -129,7 +128,7 @@ def _missing(
     earlier: Iterator[tuple[str, RowResult]],
     in_flight: set[str],
     failed: Container[str],
-    bar: tqdm,
+    bar: Progress,
 ) -> Iterator[Row]:
     """The items that neither `store` nor `earlier` has, once each, but for those in flight and those that failed.
 
@@ -146,7 +145,7 @@ def _missing(
             if (key := item["row_key"]) not in known and key not in in_flight and key not in failed:
                 fresh.setdefault(key, item)
         in_flight.update(fresh)
-        bar.update(len(window) - len(fresh))
+        bar.skip(len(window) - len(fresh))
         yield from fresh.values() if stage.order is None else sorted(fresh.values(), key=stage.order)
 
 

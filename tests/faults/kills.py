@@ -71,7 +71,7 @@ def all_at_once(process: psutil.Popen) -> None:
 
 def ephemeral_server(process: psutil.Popen) -> None:
     """The Prefect server that `stipple run` has started for itself."""
-    next(p for p in process.children(recursive=True) if "uvicorn" in " ".join(p.cmdline())).kill()
+    next(p for p in process.children(recursive=True) if "flows.local.temporary" in p.cmdline()).kill()
 
 
 def kill(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -39,6 +40,7 @@ def environment(home: Path) -> Environment:
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_API_AUTH_STRING": LOGIN,
         "PREFECT_API_AUTH_STRING": LOGIN,
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "1",
         "COLUMNS": "200",
     }
 
@@ -84,8 +86,18 @@ def stop(process: psutil.Popen) -> list[psutil.Process]:
     return [member for member in left if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
 
 
+def answered(environment: Environment, path: str) -> Any:
+    """What the server's API answers to a filter that lets everything through."""
+    request = urllib.request.Request(
+        environment["PREFECT_API_URL"] + path,
+        b"{}",
+        {"Content-Type": "application/json", "Authorization": f"Basic {b64encode(LOGIN.encode()).decode()}"},
+    )
+    return json.load(urllib.request.urlopen(request))
+
+
 def test_a_deployment_run_completes_and_dvc_has_nothing_to_do(
-    served: psutil.Popen, command: Command, project: Path
+    served: psutil.Popen, command: Command, project: Path, environment: Environment
 ) -> None:
     done = command("prefect", "deployment", "run", "dataset/dataset", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -93,6 +105,11 @@ def test_a_deployment_run_completes_and_dvc_has_nothing_to_do(
     assert "up to date" in command("dvc", "status", *DATASET).stdout
     assert AWKWARD in {frame["source"] for frame in tables.read(project / "data" / "frames.parquet", ["source"])}
     assert not list(project.rglob("pwned"))
+    said = [log["message"] for log in answered(environment, "/logs/filter") if log["name"].startswith("stipple")]
+    of_stages = [line for line in said if " out, " in line or line.startswith("dataset:")]
+    assert [line.partition(":")[0] for line in of_stages] == list(DATASET)
+    assert len([line for line in said if line.startswith(("Done in ", "2 files in, "))]) == 2
+    assert [run["name"].split(",")[0] for run in answered(environment, "/flow_runs/filter")] == ["dataset"]
 
 
 def test_a_run_with_other_settings_writes_them_where_dvc_reads_them(
@@ -127,12 +144,7 @@ def test_a_run_with_other_settings_writes_them_where_dvc_reads_them(
 def test_the_deployments_take_one_run_at_a_time_and_the_schedule_is_off(
     served: psutil.Popen, environment: Environment
 ) -> None:
-    request = urllib.request.Request(
-        environment["PREFECT_API_URL"] + "/deployments/filter",
-        b"{}",
-        {"Content-Type": "application/json", "Authorization": f"Basic {b64encode(LOGIN.encode()).decode()}"},
-    )
-    deployments = {d["name"]: d for d in json.load(urllib.request.urlopen(request))}
+    deployments = {deployment["name"]: deployment for deployment in answered(environment, "/deployments/filter")}
     assert set(deployments) == {"dataset", "train", "retrain"}
     for deployment in deployments.values():
         assert deployment["parameters"] == {}, "values of the day it was deployed would outlive an edit of params.yaml"
@@ -155,6 +167,16 @@ def test_a_result_is_kept_as_json_and_never_as_pickle(served: psutil.Popen, comm
     done = command("python", "-c", "from prefect import flow; flow(lambda: [1], name='kept', persist_result=True)()")
     assert done.returncode == 0, done.stderr
     assert [json.loads(path.read_text()) for path in (home / "storage").iterdir()] == [[1]]
+
+
+def test_a_run_that_ended_long_ago_is_forgotten(served: psutil.Popen, command: Command, home: Path) -> None:
+    done = command("python", "-c", "from prefect import flow; flow(lambda: 1, name='old')()")
+    assert done.returncode == 0, done.stderr
+    old = "WHERE flow_id = (SELECT id FROM flow WHERE name = 'old')"
+    with closing(sqlite3.connect(home / "prefect.db", timeout=60)) as history:
+        history.execute(f"UPDATE flow_run SET end_time = '2020-01-01 00:00:00.000000' {old}")
+        history.commit()
+        until(lambda: history.execute(f"SELECT count(*) FROM flow_run {old}").fetchone() == (0,))
 
 
 def test_a_retraining_completes_and_its_page_says_what_came_of_it(

@@ -26,7 +26,7 @@ def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byt
     (root / "data" / "evaluation").mkdir()
     (root / "data" / "evaluation" / "of-yesterday.png").write_bytes(b"")
     evaluate.run(small_project.settings(), root)
-    scores = json.loads((root / "data" / "metrics.json").read_text())
+    scores = json.loads((root / "data" / "evaluation" / "scores.json").read_text())
     for score in ("chamfer", "sliced_w2", "emd", "retrieval_frame", "retrieval_summary", "retrieval_clip"):
         assert {"model", "floor", "baseline", "mean_cloud"} <= scores[score].keys()
     for score in ("chamfer", "sliced_w2", "emd"):
@@ -34,10 +34,16 @@ def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byt
     assert -1 <= scores["cosine"]["min"] <= scores["cosine"]["mean"] <= scores["cosine"]["max"] <= 1
     first = outputs(root)
     assert first.keys() == {
-        "gallery.png", "scores.png", "steps.png", "cosine.png", "training.png", "report.md", "metrics.json",
+        "gallery.png", "scores.png", "steps.png", "cosine.png", "training.png", "report.md", "scores.json",
+        "metrics.json",
     }  # fmt: skip
     report = first["report.md"].decode()
     assert all(f"({name})" in report for name in first if name.endswith(".png"))
+    assert json.loads(first["metrics.json"]) == {
+        "chamfer": scores["chamfer"]["model"],
+        "sliced_w2": scores["sliced_w2"]["model"],
+        "own_frame": scores["retrieval_frame"]["model"],
+    }
     evaluate.run(small_project.settings(), root)
     assert outputs(root) == first
 
@@ -56,7 +62,7 @@ def test_the_baseline_can_be_left_out(root):
     without = settings.params.evaluate.model_copy(update={"baseline_steps": 0})
     params = settings.params.model_copy(update={"evaluate": without})
     evaluate.run(settings.model_copy(update={"params": params}), root)
-    assert "baseline" not in json.loads((root / "data" / "metrics.json").read_text())["chamfer"]
+    assert "baseline" not in json.loads((root / "data" / "evaluation" / "scores.json").read_text())["chamfer"]
 
 
 @pytest.mark.parametrize("name", ["train_data.pt", "training.csv", "frames.parquet", "model.safetensors"])

@@ -1,7 +1,9 @@
 """Training: by the recipe, to the same bytes, also after it was killed."""
 
 import json
+import logging
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from fm import networks
-from tasks import dataset, train
+from tasks import dataset, progress, train
 from tasks.clouds import fitting, training_set
 from tasks.errors import StippleError
 from tasks.settings import Settings, load
@@ -101,6 +103,31 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(root, settings):
     with pytest.raises(KeyboardInterrupt):
         fitting.fit("film", params.train.recipe("film"), data, rows, seed=0, checkpoint_dir=directory, on_step=cut)
     assert train.run(settings, root)["resumed_at"] == 5
+    assert outputs(root) == uninterrupted
+
+
+class Press(logging.Handler):
+    """Ctrl-C at the first line that training says."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger("stipple.progress").removeHandler(self)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_costs_no_step_and_the_next_run_goes_on_to_the_same_bytes(root, settings, monkeypatch):
+    settings = small_project.settings(checkpoint_every=100)
+    train.run(settings, root)
+    uninterrupted = outputs(root)
+    shutil.rmtree(root / ".stipple")
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "SHARE", 0.0)
+    log = logging.getLogger("stipple.progress")
+    log.setLevel(logging.INFO)
+    log.addHandler(Press())
+    with pytest.raises(KeyboardInterrupt) as stop:
+        train.run(settings, root)
+    assert stop.value.__notes__ == ["in train at 1 of 8 steps"]
+    assert train.run(settings, root)["resumed_at"] == 1
     assert outputs(root) == uninterrupted
 
 

@@ -102,6 +102,48 @@ def test_another_embedder_than_the_one_trained_with_is_refused(root):
         generate(root)
 
 
+def travelled(trained, folder):
+    """The model's two files under another name in a folder of their own, and what they draw at home."""
+    folder.mkdir(parents=True)
+    for suffix in (".safetensors", ".json"):
+        shutil.copy((trained / artifacts.MODEL).with_suffix(suffix), (folder / "velocity").with_suffix(suffix))
+    return folder / "velocity.safetensors", generate(trained)
+
+
+def test_a_model_that_travelled_alone_says_which_embedder_to_bring_and_draws_once_it_is_beside_it(trained, tmp_path):
+    model, at_home = travelled(trained, tmp_path / "elsewhere")
+    with pytest.raises(StippleError, match=r"embedder embedder of the digest sha256:\w+") as caught:
+        generate(tmp_path, model=model)
+    assert str(caught.value).endswith(f"to {tmp_path}/elsewhere/embedder") and "\n" not in str(caught.value)
+    shutil.copytree(trained / "embedder", tmp_path / "elsewhere" / "embedder")
+    np.testing.assert_array_equal(generate(tmp_path, model=model), at_home)
+
+
+def test_a_model_finds_the_embedder_of_its_project_from_anywhere_even_past_another_one(trained, tmp_path):
+    project, here = tmp_path / "project", tmp_path / "here"
+    model, at_home = travelled(trained, project / "models" / "registry" / "v1")
+    (project / "params.yaml").touch()
+    for root in (project, here):
+        shutil.copytree(trained / "embedder", root / "embedder")
+    (here / "embedder" / "config.json").write_text("{}")
+    np.testing.assert_array_equal(generate(here, model=model), at_home)
+    (project / "params.yaml").unlink()
+    with pytest.raises(StippleError, match=rf"\({here}/embedder is another\)"):
+        generate(here, model=model)
+
+
+def test_a_hub_embedder_is_fetched_by_its_name_and_commit(trained, tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    model, at_home = travelled(trained, tmp_path / "elsewhere")
+    card = json.loads(model.with_suffix(".json").read_text())
+    card["embedder"] |= {"model": "some/embedder", "revision": commit}
+    model.with_suffix(".json").write_text(json.dumps(card))
+    shutil.copytree(trained / "embedder", tmp_path / "hub" / "models--some--embedder" / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    np.testing.assert_array_equal(generate(tmp_path, model=model), at_home)
+
+
 def test_pictures_show_y_downwards_and_x_to_the_right():
     low_right = np.random.default_rng(0).uniform((1, 1), (3, 3), size=(300, 2))
     ink = np.asarray(pictures.picture(low_right, 100).convert("L")) < 128

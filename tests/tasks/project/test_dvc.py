@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from dvc.dvcfile import Lockfile
 from dvc.lock import make_lock
+from dvc.output import Output
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
 from dvc.stage import PipelineStage
@@ -27,6 +28,8 @@ USED: list[tuple[Callable, tuple[str, ...]]] = [
     (Repo.__init__, ("root_dir", "_wait_for_lock")),
     (Repo._reset, ()),
     (PipelineStage.changed, ()),
+    (PipelineStage.changed_stage, ()),
+    (PipelineStage.changed_outs, ()),
     (PipelineStage.save_deps, ()),
     (PipelineStage.save_outs, ()),
     (PipelineStage.save, ()),
@@ -35,6 +38,8 @@ USED: list[tuple[Callable, tuple[str, ...]]] = [
     (PipelineStage.remove_outs, ("ignore_remove", "force")),
     (PipelineStage.checkout, ("allow_missing",)),
     (PipelineStage.get_used_objs, ()),
+    (Output.get_obj, ()),
+    (Output.status, ()),
     (StageCache.restore, ("stage",)),
     (StageCache._load, ("stage",)),
     (StageCache._create_stage, ("cache", "wdir")),

@@ -71,7 +71,8 @@ def test_rows_of_a_table_that_is_yet_to_come_back_are_not_counted(project):
     (root / "data" / "frames.parquet").unlink()
     stages = [Forecast("frames", Outcome.RESTORED), *RUNS]
     assert work(project, stages) == [None] * 5
-    assert "compute captions, summaries, embeddings, dataset; take from" in forecast.line(stages, work(project, stages))
+    line = forecast.line(forecast.planned(stages, work(project, stages)))
+    assert "compute captions, summaries, embeddings, dataset; take from" in line
 
 
 def test_new_files_count_as_files_until_they_are_decoded(tmp_path):
@@ -83,12 +84,12 @@ def test_new_files_count_as_files_until_they_are_decoded(tmp_path):
 
 def test_the_page_and_the_line_say_the_same(project):
     stages = [Forecast("points", Outcome.UNCHANGED), *RUNS, Forecast("draw", Outcome.RESTORED)]
-    lines = list(forecast.page(stages, work(project, stages)))
+    lines = list(forecast.page(forecast.planned(stages, work(project, stages))))
     assert lines[1].split() == ["points", "do", "nothing"]
     assert lines[2].split() == ["captions", "run", "2", "1", "row"]
     assert lines[3].split() == ["summaries", "run:", "follows", "from", "captions", "0", "at", "most", "3", "rows"]
-    assert forecast.line(stages, work(project, stages)) == (
+    assert forecast.line(forecast.planned(stages, work(project, stages))) == (
         "The next run would compute captions (1 row), summaries (at most 3 rows), embeddings (at most 3 rows), "
         "dataset; take from DVC's cache draw."
     )
-    assert forecast.line(stages[:1], [None]) == "The next run would do nothing."
+    assert forecast.line(forecast.planned(stages[:1], [None])) == "The next run would do nothing."

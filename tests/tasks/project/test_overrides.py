@@ -86,5 +86,7 @@ def test_the_form_shows_types_and_bounds_of_params_yaml_and_no_value_that_could_
         )
     if "frames.every" in schema["properties"]:
         assert schema["properties"]["frames.every"]["minimum"] == 1
+    if "profile" in schema["properties"]:
+        assert schema["properties"]["profile"]["enum"] == ["demo", "gpu", "laptop"]
     if "train.network" in schema["properties"]:
         assert schema["properties"]["train.network"]["enum"] == ["film", "baseline", "baseline-small"]

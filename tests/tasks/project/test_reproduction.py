@@ -14,48 +14,7 @@ from tasks.project import forecast, reproduction
 from tasks.project.dvc import previous, versions
 from tasks.project.reproduction import Outcome
 from tests.support import ROOT
-
-DVC_YAML = """
-stages:
-  double:
-    cmd: python double.py
-    deps: [input.txt]
-    params: [scale]
-    outs: [out.txt]
-"""
-SCRIPT = "print(int(open('input.txt').read()) * 2, file=open('out.txt', 'w'))"
-
-
-def dvc(project: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=project, capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
-    subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    dvc(tmp_path, "init", "-q")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "dvc.yaml").write_text(DVC_YAML)
-    (tmp_path / "double.py").write_text(SCRIPT)
-    (tmp_path / "input.txt").write_text("21")
-    (tmp_path / "params.yaml").write_text("scale: 1\n")
-    return tmp_path
-
-
-def double(project: Path) -> Outcome:
-    def compute() -> None:
-        (project / "out.txt").write_text(f"{int((project / 'input.txt').read_text()) * 2}\n")
-
-    return reproduction.reproduce("double", compute)
-
-
-def forbidden() -> None:
-    raise AssertionError("computed again")
+from tests.support.doubling import DVC_YAML, SCRIPT, damage_cache, double, dvc, forbidden
 
 
 def test_a_result_is_recorded_as_dvc_repro_would(project: Path) -> None:
@@ -201,14 +160,8 @@ def test_notes_that_a_kill_left_half_written_stop_no_run(project: Path, damage, 
 
 
 def test_what_was_damaged_in_dvcs_cache_is_computed_again(project: Path) -> None:
-    """As a disk would: same size, same time, same mode, which DVC takes for the same content."""
     double(project)
-    cached = next(path for path in (project / ".dvc/cache/files").rglob("*") if path.is_file())
-    times = cached.stat()
-    cached.chmod(0o644)
-    cached.write_text("43\n")
-    cached.chmod(0o444)
-    os.utime(cached, ns=(times.st_atime_ns, times.st_mtime_ns))
+    cached = damage_cache(project)
     (project / "out.txt").unlink()
     assert previous("out.txt") is None
     assert double(project) is Outcome.COMPUTED
@@ -282,6 +235,12 @@ def test_what_the_cache_has_would_be_restored_and_nothing_after_it_would_run(cha
     dvc(chain, "repro")
     (chain / "twice.txt").unlink()
     assert fates() == {"quadruple": (Outcome.RESTORED,)}
+    (chain / "out.txt").unlink()
+    assert fates() == {"double": (Outcome.RESTORED,), "quadruple": (Outcome.RESTORED,)}
+    dvc(chain, "repro")
+    (chain / "out.txt").unlink()
+    assert fates() == {"double": (Outcome.RESTORED,)}
+    dvc(chain, "repro")
     dvc(chain, "gc", "-w", "-f")
     (chain / "input.txt").write_text("5")
     assert fates() == {"double": (Outcome.COMPUTED,), "quadruple": (Outcome.COMPUTED, "double")}

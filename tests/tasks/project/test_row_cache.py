@@ -41,16 +41,19 @@ def with_summaries(chosen, **changes):
     return chosen.model_copy(update={"params": chosen.params.model_copy(update={"summaries": summaries})})
 
 
-def counted(lines) -> dict[str, list[int]]:
-    """Stage → rows, in tables, in earlier ones, in none."""
-    table = [line.split() for line in lines][1:-1]
-    return {stage: [int(n) for n in (rows, *numbers)] for stage, rows, _, *numbers in table}
+def counted(usage) -> dict[str, list[int]]:
+    """Stage → rows, in tables, in earlier ones, in none; as the page says, too."""
+    table = [line.split() for line in row_cache.page(usage)][1:-1]
+    said = {stage: [int(n) for n in (rows, *numbers)] for stage, rows, _, *numbers in table}
+    columns = ("rows", "in_tables", "in_earlier_ones", "in_none")
+    assert said == {used["stage"]: [used[column] for column in columns] for used in usage["stages"]}
+    return said
 
 
 def test_rows_are_counted_by_who_has_them(project):
     root, chosen = project
     rest(root, 5)
-    assert counted(row_cache.listed(chosen, root, {})) == {"summaries": [8, 3, 0, 5]}
+    assert counted(row_cache.usage(chosen, root, {})) == {"summaries": [8, 3, 0, 5]}
 
 
 def test_pruning_takes_what_no_table_has_and_gives_the_space_back(project):
@@ -61,7 +64,7 @@ def test_pruning_takes_what_no_table_has_and_gives_the_space_back(project):
     assert row_cache.prune(chosen, root, {}).startswith("Removed 1000 rows")
     assert (root / STORE).stat().st_size < before / 10
     assert [path.name for path in (root / STORE).parent.iterdir()] == ["rows.sqlite"]
-    assert counted(row_cache.listed(chosen, root, {})) == {"summaries": [3, 3, 0, 0]}
+    assert counted(row_cache.usage(chosen, root, {})) == {"summaries": [3, 3, 0, 0]}
     assert summaries.run(chosen, root)["computed"] == 0
 
 
@@ -72,7 +75,7 @@ def test_rows_of_an_earlier_table_stay_until_dvc_forgets_it(project):
     now = with_summaries(chosen, max_attempts=2)
     assert summaries.run(now, root)["computed"] == 3
     versions = {"data/summaries.parquet": [old]}
-    assert counted(row_cache.listed(now, root, versions)) == {"summaries": [6, 3, 2, 1]}
+    assert counted(row_cache.usage(now, root, versions)) == {"summaries": [6, 3, 2, 1]}
     row_cache.prune(now, root, versions)
     assert summaries.run(chosen, root)["computed"] == 1  # the refusal, whose table was not in the cache
     summaries.run(now, root)
@@ -84,7 +87,7 @@ def test_rows_that_a_killed_run_left_for_the_next_one_stay(project):
     root, chosen = project
     for table in ("data/summaries.parquet", "data/quarantine/summaries.parquet"):
         (root / table).unlink()
-    assert counted(row_cache.listed(chosen, root, {})) == {"summaries": [3, 0, 3, 0]}
+    assert counted(row_cache.usage(chosen, root, {})) == {"summaries": [3, 0, 3, 0]}
     assert row_cache.prune(chosen, root, {}).startswith("Removed 0 rows")
 
 
