@@ -47,16 +47,17 @@ def assign(costs: Tensor) -> Tensor:
     return each(_columns, costs)
 
 
-def each(solve: Callable[[Array], Array], costs: Tensor) -> Tensor:
-    """What `solve` makes of each problem of costs [..., N, M]: [..., *]."""
-    flat = costs.detach().cpu().reshape(-1, *costs.shape[-2:]).numpy()
+def each(solve: Callable[..., Array], costs: Tensor, *others: Tensor) -> Tensor:
+    """What `solve` makes of each problem: of its costs [..., N, M], and its part of `others` [..., *]: [..., *]."""
+    axes = costs.ndim - 2
+    flat = [v.detach().cpu().reshape(-1, *v.shape[axes:]).numpy() for v in (costs, *others)]
     workers = torch.get_num_threads()
-    if workers > 1 and len(flat) >= _PARALLEL_FROM:
+    if workers > 1 and len(flat[0]) >= _PARALLEL_FROM:
         with ThreadPoolExecutor(workers) as pool:
-            solved = list(pool.map(solve, flat))
+            solved = list(pool.map(solve, *flat))
     else:
-        solved = [solve(cost) for cost in flat]
-    return torch.from_numpy(np.stack(solved)).reshape(*costs.shape[:-2], *solved[0].shape)
+        solved = list(map(solve, *flat))
+    return torch.from_numpy(np.stack(solved)).reshape(*costs.shape[:axes], *solved[0].shape)
 
 
 def _columns(cost: Array) -> Array:

@@ -52,6 +52,13 @@ def plan(cost: Array, regularization: float) -> Array:
     return kernel
 
 
+def draw(cost: Array, shares: Array, regularization: float) -> Array:
+    """A column for each row of costs [N, M], drawn from its part of the plan by shares [N] in [0, 1): [N]."""
+    heaped = plan(cost, regularization)
+    np.cumsum(heaped, axis=1, out=heaped)
+    return (heaped < shares[:, None] * heaped[:, -1:]).sum(1)
+
+
 def without_minima(cost: Array) -> Array:
     """Costs less the smallest of each row, and then of each column: all then hold a 0, and no sum of a kernel is 0."""
     left = cost - cost.min(1, keepdims=True)

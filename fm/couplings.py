@@ -121,9 +121,9 @@ def sinkhorn_ot(
     if condition is not None and x1.ndim == 2:
         among = partial(sinkhorn_ot, regularization=regularization)
         return inside_condition(x0, x1, condition=condition, coupling=among, generator=generator)
-    heaped = sinkhorn_plan(x1, x0, regularization=regularization).cumsum_(-1)  # a row for each x1
-    drawn = torch.rand(x1.shape[:-1], generator=generator, device=device_of(generator)).to(heaped).unsqueeze(-1)
-    return _take(x0, torch.searchsorted(heaped, drawn * heaped[..., -1:]).squeeze(-1))
+    require(regularization > 0, "regularization", regularization, "positive")
+    drawn = torch.rand(x1.shape[:-1], generator=generator, device=device_of(generator))
+    return _take(x0, each(partial(_sinkhorn.draw, regularization=regularization), _costs(x1, x0), drawn))
 
 
 def mixed(
@@ -184,9 +184,13 @@ def sinkhorn_plan(x0: Tensor, x1: Tensor, *, regularization: float) -> Tensor:
     Each vector of x0 has its whole weight 1/N; of 1/M the vectors of x1 are 1e-9 off in all.
     """
     require(regularization > 0, "regularization", regularization, "positive")
+    return each(partial(_sinkhorn.plan, regularization=regularization), _costs(x0, x1))
+
+
+def _costs(x0: Tensor, x1: Tensor) -> Tensor:
     _require_sets(x0, x1, alike=False)
     distances, size = squared_distances(x0, x1)
-    return each(partial(_sinkhorn.plan, regularization=regularization), distances * size)
+    return distances.mul_(size)
 
 
 def _solve(x0: Tensor, x1: Tensor) -> Tensor:
