@@ -50,5 +50,7 @@ def test_one_that_cannot_start_is_one_line(tmp_path: Path, environment: Environm
     nowhere = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{tmp_path}/nowhere/prefect.db"}
     done = reported(tmp_path, environment | nowhere)
     assert done.returncode == 1
-    assert "StippleError: a temporary Prefect server did not start; the last lines of .stipple/server.log" in done.stderr
+    assert (
+        "StippleError: a temporary Prefect server did not start; the last lines of .stipple/server.log" in done.stderr
+    )
     assert "unable to open database file" in (tmp_path / ".stipple" / "server.log").read_text()

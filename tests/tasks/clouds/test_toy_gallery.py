@@ -1,5 +1,6 @@
 """`stipple toy`: pictures of a flow that learned a toy or a picture, and one line for what cannot be drawn."""
 
+import logging
 import re
 
 import numpy as np
@@ -10,15 +11,21 @@ from PIL import Image
 from flows import cli
 from fm import metrics, sampling, trajectories
 from fm.toys import TOYS, by_class
+from tasks import progress
 from tasks.clouds import toy_gallery
 
 PICTURES = {"samples.png", "trajectories.png", "velocity.png", "density.png", "why-paths-bend.png"}
 
 
 @pytest.fixture
-def stipple(monkeypatch, capsys, tmp_path):
-    """Run the command in a folder of its own, with fewer points and coarser pictures: its exit code and stderr."""
+def stipple(monkeypatch, capsys, caplog, tmp_path):
+    """Run the command in a folder of its own, with fewer points and coarser pictures: its exit code, stderr and log."""
     monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO, "stipple")
+    for kept_off in ("flows.logs.on_console", "flows.local.stopping.listen"):  # this process is not the command's own
+        monkeypatch.setattr(kept_off, lambda: None)
+    for every in ("EVERY", "SHARE"):
+        monkeypatch.setattr(progress, every, 0.0)
     for name, few in {"BATCH": 128, "PAIRS": 128, "SHOWN": 128, "CELLS": 12, "GIF_POINTS": 60, "GIF_FRAMES": 3}.items():
         monkeypatch.setattr(toy_gallery, name, few)
 
@@ -26,7 +33,7 @@ def stipple(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr("sys.argv", ["stipple", "toy", *words])
         with pytest.raises(SystemExit) as done:
             cli.main()
-        return done.value.code, capsys.readouterr().err
+        return done.value.code, capsys.readouterr().err + caplog.text
 
     return run
 
@@ -42,7 +49,7 @@ def read(folder):
 
 def test_a_toy_is_learned_and_shown(stipple, tmp_path):
     code, log = stipple("moons", "--steps", "2")
-    assert code == 0 and "train, ot: 100%" in log and "draw: 100%" in log
+    assert code == 0 and "train, ot: 1 of 2 steps, loss " in log and "draw: 4 of 5 pictures" in log
     assert set(read(tmp_path / "toys" / "moons")) == PICTURES
     for name in PICTURES:
         with Image.open(tmp_path / "toys" / "moons" / name) as picture:
@@ -69,7 +76,7 @@ def test_a_picture_is_a_density_and_moves_and_the_seed_decides_every_byte(stippl
 
 def test_classes_are_learned_and_coloured_by_one_flow(stipple, tmp_path):
     code, log = stipple("moons", "--classes", "--steps", "2", "--gif", "way.gif")
-    assert code == 0 and "train, classes: 100%" in log and "train, ot" not in log
+    assert code == 0 and "train, classes: 1 of 2 steps" in log and "train, ot" not in log
     pictures = {"class-samples.png", "class-trajectories.png"}
     assert set(read(tmp_path / "toys" / "moons")) == pictures and (tmp_path / "way.gif").is_file()
     for name in pictures:
