@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fm import couplings, grids, metrics, networks, sampling, training
 from fm import autoencoder as latents
+from fm import couplings, grids, metrics, networks, sampling, training
 from tasks.clouds import density, figures, fitting, generation, scoring, toy_gallery, training_set
 from tasks.models.embedder import load_embedder
 from tasks.progress import progress

@@ -37,7 +37,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         require(side >= 64 and side & (side - 1) == 0, "side", side, "a power of 2 from 64 on")
         top = _FIRST * 2 ** (len(widths) - 1)
-        require(1 <= len(widths) and top <= side, "the number of widths", len(widths), f"so that {top} is at most side")
+        require(len(widths) > 0 and top <= side, "the number of widths", len(widths), f"so that {top} is at most side")
         divisible = all(width % _GROUPS == 0 for width in widths)
         require(divisible, "widths", widths, f"multiples of {_GROUPS}")
         self.side, self.latent, self.widths = side, latent, tuple(widths)
@@ -45,7 +45,8 @@ class Autoencoder(nn.Module):
         self.encoder = nn.Sequential(*down, nn.Flatten())
         self.posterior = nn.Linear(_ENCODER[-1] * (side // 2 ** len(_ENCODER)) ** 2, 2 * latent)
         self.lift = nn.Sequential(
-            nn.Linear(latent, 256), nn.SiLU(), nn.Linear(256, widths[0] * _FIRST**2), nn.Unflatten(1, (-1, _FIRST, _FIRST))
+            nn.Linear(latent, 256), nn.SiLU(), nn.Linear(256, widths[0] * _FIRST**2),
+            nn.Unflatten(1, (-1, _FIRST, _FIRST)),
         )  # fmt: skip
         self.decoder = nn.Sequential(*(_Doubling(before, after) for before, after in pairwise(widths)))
         unfold = side // top

@@ -10,6 +10,19 @@ from torch import Tensor
 from fm._checks import require, require_clouds
 
 
+def histogram(points: Tensor, side: int, *, extent: float) -> Tensor:
+    """How many of the points [B, N, 2] fall into each cell of a square grid: a density [B, side, side].
+
+    What lies outside counts for the cells at the edge.
+    """
+    require_clouds("points", points)
+    require(points.shape[-1] == 2, "the shape of points", tuple(points.shape), "[B, N, 2]")
+    column, row = ((points + extent) * (side / (2 * extent))).long().clamp(0, side - 1).unbind(-1)
+    counts = points.new_zeros(len(points), side * side)
+    cells = row * side + column
+    return counts.scatter_add_(1, cells, counts.new_ones(cells.shape)).unflatten(1, (side, side))
+
+
 def transport(density: Tensor, x0: Tensor, *, extent: float) -> Tensor:
     """Noise x0 [B, N, 2] ~ N(0, I) carried to points of the densities [B, H, W].
 
@@ -20,7 +33,9 @@ def transport(density: Tensor, x0: Tensor, *, extent: float) -> Tensor:
     """
     require(density.ndim == 3, "the shape of density", tuple(density.shape), "[B, H, W]")
     require_clouds("x0", x0)
-    require(len(x0) == len(density) and x0.shape[-1] == 2, "the shape of x0", tuple(x0.shape), f"[{len(density)}, N, 2]")
+    require(
+        len(x0) == len(density) and x0.shape[-1] == 2, "the shape of x0", tuple(x0.shape), f"[{len(density)}, N, 2]"
+    )
     _, height, width = density.shape
     rank = torch.special.ndtr(x0)
     column, across = _quantile(density.sum(1, keepdim=True).expand(-1, x0.shape[1], -1), rank[..., :1])

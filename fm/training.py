@@ -158,9 +158,7 @@ def train(
     dtype = torch.promote_types(weight.dtype, torch.float32)
     draw: DrawBatch | None = None
 
-    def objective(
-        model: Callable[..., Any], generator: torch.Generator, step: int
-    ) -> tuple[Tensor, Callable[[], str]]:
+    def objective(model: Callable[..., Any], generator: torch.Generator, step: int) -> tuple[Tensor, Callable[[], str]]:
         nonlocal draw
         draw = draw or endless(draw_batch, generator.initial_seed(), step)
         example = _moved(draw_example(draw, config, generator, step), next(network.parameters()).device, dtype)

@@ -100,7 +100,7 @@ def test_what_does_not_fit_is_refused(model):
         model.encode(torch.ones(2, 32, 32))
     with pytest.raises(ValueError, match="side is 48, but must be a power of 2"):
         autoencoder.Autoencoder(side=48)
-    with pytest.raises(ValueError, match="widths is .* but must be multiples of 8"):
+    with pytest.raises(ValueError, match=r"widths is .* but must be multiples of 8"):
         autoencoder.Autoencoder(widths=(12,))
 
     def broken(generator):

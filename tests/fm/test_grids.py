@@ -58,6 +58,16 @@ def test_the_likelihood_sums_to_one():
     assert (grids.log_likelihood(density, outside, extent=3.0) == -torch.inf).all()
 
 
+def test_a_histogram_counts_the_points_of_each_cell():
+    density = random_density(8, 8)
+    noise = torch.randn(2, 20_000, 2, generator=torch.Generator().manual_seed(5))
+    counts = grids.histogram(grids.transport(density, noise, extent=2.0), 8, extent=2.0)
+    assert (counts.sum((1, 2)) == 20_000).all()
+    assert torch.allclose(counts / 20_000, density / density.sum((1, 2), keepdim=True), atol=0.01)
+    corners = torch.tensor([[[-9.0, -9.0], [9.0, 9.0], [9.0, -9.0]]])
+    assert torch.equal(grids.histogram(corners, 2, extent=1.0), torch.tensor([[[1.0, 1.0], [0.0, 1.0]]]))
+
+
 def test_extreme_noise_stays_inside():
     density = random_density(5, 5)
     noise = torch.tensor([[[40.0, 40.0], [-40.0, -40.0]]]).expand(2, -1, -1)

@@ -49,7 +49,9 @@ def test_fresh_points_are_fresh_and_repeatable():
 
 def test_a_grid_holds_each_frame_where_its_points_fall():
     rng = np.random.default_rng(1)
-    pictures = [rng.integers(0, 256, shape, dtype=np.uint8) * (rng.random(shape) < 0.3) for shape in ((90, 160), (8, 8))]
+    pictures = [
+        rng.integers(0, 256, shape, dtype=np.uint8) * (rng.random(shape) < 0.3) for shape in ((90, 160), (8, 8))
+    ]
     maps = density.from_maps([png(picture.astype(np.uint8)) for picture in pictures])
     index = torch.tensor([1, 0, 1])
     grids = density.raster(maps, index, 32)
