@@ -19,7 +19,7 @@ from tqdm import tqdm
 from benchmarks import harness
 from benchmarks.harness import ROOT
 from fm import metrics, networks, set_metrics, training
-from tasks.clouds import density, figures, scoring, training_set
+from tasks.clouds import density, drawing, figures, scoring, training_set
 
 PROMPTS = ("front", "left", "right")
 NETWORKS = {"film": "pointwise", "set-film": "set-aware"}
@@ -74,7 +74,7 @@ def main() -> None:
             )
         network = trained.network
         clouds = [
-            scoring.sampled(network, identity[k].expand(len(r), -1), POINTS, steps=EULER_STEPS, guidance=1.0, seed=k)
+            drawing.draw(network, identity[k].expand(len(r), -1), POINTS, steps=EULER_STEPS, guidance=1.0, seed=k)
             for k, r in enumerate(references)
         ]
         scores[kind] = mean([compared(g, r) for g, r in zip(clouds, references, strict=True)])

@@ -29,7 +29,7 @@ from benchmarks.harness import ROOT
 from fm import networks
 from fm.training import Progress
 from tasks import settings
-from tasks.clouds import artifacts, density, figures, fitting, scoring, training_set
+from tasks.clouds import artifacts, density, drawing, figures, fitting, scoring, training_set
 
 QUICK_RESULTS = ROOT / ".stipple" / "benchmarks"
 FRAMES, POINTS, EULER_STEPS = 24, 512, 50
@@ -56,9 +56,7 @@ class Trial:
         self.floor = self.scores(again)
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
-        return self.scores(
-            scoring.sampled(network, self.conditions, POINTS, steps=self.euler_steps, guidance=1.0, seed=0)
-        )
+        return self.scores(drawing.draw(network, self.conditions, POINTS, steps=self.euler_steps, guidance=1.0, seed=0))
 
     def scores(self, clouds: Tensor) -> dict[str, float]:
         named = {"it": clouds}

@@ -21,7 +21,7 @@ from benchmarks import harness
 from benchmarks.harness import ROOT
 from fm import metrics
 from tasks import settings
-from tasks.clouds import density, figures, fitting, scoring, training_set
+from tasks.clouds import density, drawing, figures, fitting, scoring, training_set
 from tasks.progress import progress
 
 LEFT_OUT = {("left", "laughing"), ("right", "surprised"), ("front", "sad"), ("left", "angry")}
@@ -43,7 +43,7 @@ def drawn_by_a_model_of(rows: Tensor, data: dict[str, Any], wanted: list[int], l
     recipe = settings.load(ROOT).params.train.recipe("film")
     with progress(label, recipe.steps, "step") as bar:
         network = fitting.fit("film", recipe, data, rows, seed=0, on_step=fitting.shown_on(bar)).network
-    return scoring.sampled(network, data["embeddings"][wanted], POINTS, steps=EULER_STEPS, guidance=GUIDANCE, seed=0)
+    return drawing.draw(network, data["embeddings"][wanted], POINTS, steps=EULER_STEPS, guidance=GUIDANCE, seed=0)
 
 
 def scored(clouds: Tensor, references: Tensor, labels: list[Pair], wanted: list[Pair]) -> dict[str, float]:

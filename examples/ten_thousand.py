@@ -15,7 +15,7 @@ import torch
 
 from examples import pictures
 from fm import metrics
-from tasks.clouds import artifacts, density, generation, scoring, training_set
+from tasks.clouds import artifacts, density, drawing, generation, scoring, training_set
 from tasks.clouds.pictures import picture
 from tasks.store import files
 
@@ -35,7 +35,7 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
     for n in (FEW, MANY):
         truth, again = (density.draw(maps, rows, n, generator) for _ in range(2))
         began = time.perf_counter()
-        drawn = scoring.sampled(network, embeddings[rows], n, steps=20, guidance=1.0, seed=0)
+        drawn = drawing.draw(network, embeddings[rows], n, steps=20, guidance=1.0, seed=0)
         print(f"{n} points, {(time.perf_counter() - began) / len(rows):.2f} s a cloud")
         for name, x in {"drawn from held-out summaries": drawn, "another sample of the frame": again}.items():
             chamfer, sliced_w2 = (distance(x, truth).mean() for distance in (metrics.chamfer, metrics.sliced_w2))

@@ -14,8 +14,9 @@ import torch
 from fm._checks import require_one_of
 from fm._pointwise import Conditioned, Film, PointMLP
 from fm._set_film import SetFilm
+from fm.latent import Latent
 
-__all__ = ["NETWORKS", "Conditioned", "Film", "PointMLP", "SetFilm", "build"]
+__all__ = ["NETWORKS", "Conditioned", "Film", "Latent", "Network", "PointMLP", "SetFilm", "build"]
 
 
 def _baseline(**sizes: Any) -> PointMLP:
@@ -26,15 +27,18 @@ def _baseline_small(**sizes: Any) -> PointMLP:
     return PointMLP(**{"layers": 4, "width": 256, **sizes})
 
 
-NETWORKS: dict[str, Callable[..., Conditioned]] = {
+Network = Conditioned | Latent
+
+NETWORKS: dict[str, Callable[..., Network]] = {
     "film": Film,
+    "latent": Latent,
     "set-film": SetFilm,
     "baseline": _baseline,
     "baseline-small": _baseline_small,
 }
 
 
-def build(config: dict[str, Any]) -> Conditioned:
+def build(config: dict[str, Any]) -> Network:
     """A network from its configuration: {"name": a key of `NETWORKS`, "seed": 0, and its sizes}.
 
     The seed decides the initial weights; the process's random state is left as it was.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.clouds import artifacts, generation, pictures
+from tasks.clouds import artifacts, drawing, generation, pictures
 from tasks.settings import Settings
 from tasks.store import files
 
@@ -17,13 +17,14 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     params = settings.params.draw
     model = generation.load(root / artifacts.MODEL)
     conditions = generation.embed(params.prompts, generation.embedder_of(model, root))
-    clouds = generation.draw(
-        model,
+    clouds = drawing.draw(
+        model.network,
         conditions,
+        model.card["num_points"],
         steps=params.steps,
         guidance=params.guidance,
         seed=settings.params.seed,
-        points=model.card["num_points"],
+        alike=True,
     )
     drawn = [pictures.png(pictures.picture(cloud)) for cloud in clouds.numpy()]
     names = [f"{name}.png" for name in slugs(params.prompts)]

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fm import metrics
-from tasks.clouds import artifacts, density, figures, fitting, generation, reports, scoring, training_set
+from tasks.clouds import artifacts, density, drawing, figures, fitting, generation, reports, scoring, training_set
 from tasks.errors import StippleError
 from tasks.progress import progress
 from tasks.settings import Settings
@@ -49,7 +49,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     def drawn(network: nn.Module, steps: int, guidance: float, some: slice = slice(None)) -> Tensor:
         wanted = conditions[some]
         with progress(f"evaluate, {steps} steps", len(wanted), "drawing") as bar:
-            return scoring.sampled(
+            return drawing.draw(
                 network, wanted, points, steps=steps, guidance=guidance, seed=seed, on_clouds=bar.advance
             )
 

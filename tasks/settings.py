@@ -47,37 +47,55 @@ class Dataset(Section):
     max_quarantined: Annotated[float, Field(ge=0, le=1)]
 
 
-class Recipe(Section):
+class Fit(Section):
     """How a network is trained; `fm.training.TrainConfig` says what each number means."""
 
     steps: Count = Field(description="Training steps.")
     clouds: Count
-    points: Count
-    fresh_points: bool
     learning_rate: Annotated[float, Field(gt=0)]
     hidden_learning_rate: Annotated[float, Field(gt=0)] | None
     schedule: Literal["cosine", "constant"]
-    coupling: Literal["ot", "independent"]
     times: Literal["stratified", "uniform", "logit-normal"]
-    times_per_cloud: Count
     clip: Annotated[float, Field(gt=0)] | None
     ema: Share
     condition_dropout: Share
     checkpoint_every: Count
 
 
+class Recipe(Fit):
+    """Of a network that moves points."""
+
+    points: Count
+    fresh_points: bool
+    coupling: Literal["ot", "independent"]
+    times_per_cloud: Count
+
+
+class AutoencoderFit(Section):
+    steps: Count
+    clouds: Count
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+class LatentRecipe(Fit):
+    """Of an autoencoder and a flow of its latents; what is not the autoencoder's is the flow's."""
+
+    autoencoder: AutoencoderFit
+
+
 class Recipes(Section):
     film: Recipe
+    latent: LatentRecipe
     baseline: Recipe
     baseline_small: Recipe = Field(alias="baseline-small")
 
 
 class Train(Section):
-    network: Literal["film", "baseline", "baseline-small"] = Field(description="Which recipe is trained.")
+    network: Literal["film", "latent", "baseline", "baseline-small"] = Field(description="Which recipe is trained.")
     processes: Count
     recipes: Recipes
 
-    def recipe(self, network: str) -> Recipe:
+    def recipe(self, network: str) -> Recipe | LatentRecipe:
         return getattr(self.recipes, network.replace("-", "_"))
 
 

@@ -17,7 +17,7 @@ from accelerate import PartialState
 from safetensors.torch import save
 
 from fm import training
-from tasks.clouds import artifacts, density, distributed, fitting, training_set
+from tasks.clouds import artifacts, density, distributed, fitting, latents, training_set
 from tasks.progress import progress
 from tasks.registry import warm_start
 from tasks.settings import Settings, Train
@@ -88,7 +88,9 @@ def run_digest(root: Path, train: Train, seed: int) -> str:
     """What decides a training run: its data, network, recipe, number of processes, seed, start and code."""
     with (root / artifacts.TRAIN_DATA).open("rb") as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
-    here = [Path(inspect.getfile(module)) for module in (fitting, density, training_set, distributed, warm_start)]
+    here = [
+        Path(inspect.getfile(module)) for module in (fitting, latents, density, training_set, distributed, warm_start)
+    ]
     modules = [Path(__file__), *here, *sorted(Path(training.__file__).parent.glob("*.py"))]
     return digest_of(
         version=VERSION,

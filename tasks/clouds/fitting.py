@@ -1,6 +1,7 @@
 """A network fitted to frames of the training set, by one of the recipes of params.yaml."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import torch
 from torch import Tensor
 
 from fm import couplings, networks, times, training
-from tasks.clouds import density, stops
+from tasks.clouds import density, latents, stops
 from tasks.errors import StippleError
 from tasks.progress import Progress
-from tasks.settings import Recipe
+from tasks.settings import LatentRecipe, Recipe
 
 CURVE_EVERY = 10  # steps averaged into one row of the curve
 
@@ -20,7 +21,7 @@ OnStep = Callable[[training.Progress], None]
 
 def fit(
     network: str,
-    recipe: Recipe,
+    recipe: Recipe | LatentRecipe,
     data: dict[str, Any],
     rows: Tensor,
     *,
@@ -37,7 +38,7 @@ def fit(
     model.standardize(data["embeddings"][rows])
     if weights is not None:
         model.load_state_dict(weights)
-    draw, config = batches(recipe, data, rows), config_of(recipe, seed)
+    config = config_of(recipe, seed)
     try:
         with stops.held() as let_through:
 
@@ -46,12 +47,21 @@ def fit(
                     on_step(progress)
                 let_through()
 
-            return training.train(model, draw, config, checkpoint_dir=checkpoint_dir, on_step=after_step)
+            if isinstance(recipe, Recipe):
+                draw = batches(recipe, data, rows)
+                return training.train(model, draw, config, checkpoint_dir=checkpoint_dir, on_step=after_step)
+            assert isinstance(model, networks.Latent), f"{network} has a recipe of another kind of network"
+            draw = latents.batches(
+                model, recipe, data, rows, seed=seed, checkpoint_dir=checkpoint_dir, after_step=let_through
+            )
+            result = training.train(model.flow, draw, config, checkpoint_dir=checkpoint_dir, on_step=after_step)
+            model.cpu().flow.load_state_dict(result.network.state_dict())
+            return replace(result, network=model.eval())
     except (training.NotFinite, ValueError) as error:
         raise StippleError(f"train ({network}): {error}") from None
 
 
-def config_of(recipe: Recipe, seed: int) -> training.TrainConfig:
+def config_of(recipe: Recipe | LatentRecipe, seed: int) -> training.TrainConfig:
     return training.TrainConfig(
         steps=recipe.steps,
         learning_rate=recipe.learning_rate,
@@ -61,16 +71,17 @@ def config_of(recipe: Recipe, seed: int) -> training.TrainConfig:
         clip=recipe.clip or float("inf"),
         ema=recipe.ema,
         condition_dropout=recipe.condition_dropout,
-        times_per_cloud=recipe.times_per_cloud,
+        times_per_cloud=recipe.times_per_cloud if isinstance(recipe, Recipe) else 1,
         checkpoint_every=recipe.checkpoint_every,
         seed=seed,
-        coupling=couplings.COUPLINGS[recipe.coupling],
+        coupling=couplings.COUPLINGS[recipe.coupling if isinstance(recipe, Recipe) else "independent"],
         times=times.TIMES[recipe.times],
     )
 
 
 def network_config(network: str, data: dict[str, Any], seed: int) -> dict[str, Any]:
-    return {"name": network, "dim": 2, "condition_dim": data["embeddings"].shape[1], "seed": seed}
+    sizes = {} if network == "latent" else {"dim": 2}
+    return {"name": network, **sizes, "condition_dim": data["embeddings"].shape[1], "seed": seed}
 
 
 def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.DrawBatch:
@@ -93,7 +104,7 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
     return draw
 
 
-def curve(losses: Tensor, recipe: Recipe, seed: int) -> str:
+def curve(losses: Tensor, recipe: Recipe | LatentRecipe, seed: int) -> str:
     """CSV of the loss, averaged over every `CURVE_EVERY` steps, and the learning rate."""
     config = config_of(recipe, seed)
     lines = ["step,loss,learning_rate\n"]

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fm import networks, sampling
-from tasks.clouds import artifacts, pictures
+from fm import networks
+from tasks.clouds import artifacts, drawing, pictures
 from tasks.errors import StippleError
 from tasks.settings import PARAMS, Checkpoint
 from tasks.store import files
@@ -33,7 +33,7 @@ GIF_FRAMES = 48
 class Model:
     """A trained velocity network, its card (model.json: network, embedder, points, training) and its file."""
 
-    network: networks.Conditioned
+    network: networks.Network
     card: dict[str, Any]
     path: Path
 
@@ -92,28 +92,15 @@ def embed(texts: Sequence[str], embedder: Embedder) -> Tensor:
     return torch.from_numpy(embedder(list(texts)))
 
 
-def draw(
-    model: Model, conditions: Tensor, *, steps: int, guidance: float, seed: int, points: int, trajectory: bool = False
-) -> Tensor:
-    """One cloud for each row of `conditions` [N, C]: [N, points, 2], or with `trajectory` [steps + 1, N, points, 2].
-
-    All start from the same noise, so a cloud does not depend on what else is drawn beside it.
-    """
-    noise = torch.randn(points, model.network.dim, generator=torch.Generator().manual_seed(seed))
-    x0 = noise.expand(len(conditions), -1, -1)
-    solution = sampling.sample(
-        model.network, conditions, points, steps=steps, guidance=guidance, x0=x0, trajectory=trajectory
-    )
-    return solution.x if solution.trajectory is None else solution.trajectory
-
-
 def path_of(
     text: str, root: Path, *, steps: int, guidance: float, seed: int, points: int, model: Path = artifacts.MODEL
 ) -> np.ndarray:
     """The way from noise to the cloud of `text`: float32 [steps + 1, points, 2]."""
     loaded = load(root / model)
     condition = embed([text], embedder_of(loaded, root))
-    path = draw(loaded, condition, steps=steps, guidance=guidance, seed=seed, points=points, trajectory=True)
+    path = drawing.draw(
+        loaded.network, condition, points, steps=steps, guidance=guidance, seed=seed, alike=True, trajectory=True
+    )
     return path[:, 0].numpy()
 
 

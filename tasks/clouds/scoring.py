@@ -1,39 +1,18 @@
 """How near drawn clouds come to true ones, in numbers, and the clouds that are compared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fm import metrics, sampling
+from fm import metrics
 from tasks.clouds import training_set
 
 EMD_FRAMES, EMD_POINTS = 16, 512  # the exact assignment grows with the cube of the points
-CLOUDS = 8  # drawn at once
 
 Clouds = dict[str, Tensor]
 """who drew them → [F, N, 2]"""
-
-
-def sampled(
-    network: nn.Module,
-    conditions: Tensor,
-    points: int,
-    *,
-    steps: int,
-    guidance: float,
-    seed: int,
-    on_clouds: Callable[[int], None] = lambda number: None,
-) -> Tensor:
-    """A cloud for each condition [F, C], each from noise of its own: [F, points, 2]. `on_clouds` hears of every few."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(len(conditions), points, 2, generator=generator)
-    drawn = []
-    for c, x0 in zip(conditions.split(CLOUDS), noise.split(CLOUDS), strict=True):
-        drawn.append(sampling.sample(network, c, points, steps=steps, guidance=guidance, x0=x0).x.cpu())
-        on_clouds(len(c))
-    return torch.cat(drawn)
 
 
 def mean_clouds(data: dict[str, Any], shape: Sequence[int], generator: torch.Generator) -> Tensor:

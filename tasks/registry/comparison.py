@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fm import metrics
 from tasks.clips import sources
-from tasks.clouds import artifacts, density, generation, scoring, training_set
+from tasks.clouds import artifacts, density, drawing, generation, scoring, training_set
 from tasks.errors import StippleError
 from tasks.progress import progress
 from tasks.registry import gate, versions, warm_start
@@ -183,7 +183,7 @@ def _drawer(
     if model.card["embedder"] != data["embedder"]:
         texts = [data["summaries"][i] for i in frames]
         conditions = generation.embed(texts, generation.embedder_of(model, root))
-    drawn = partial(scoring.sampled, model.network, conditions, data["num_points"])
+    drawn = partial(drawing.draw, model.network, conditions, data["num_points"])
     return lambda seed, on_clouds: drawn(
         steps=evaluate.steps, guidance=evaluate.guidance, seed=seed, on_clouds=on_clouds
     )

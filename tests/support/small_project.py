@@ -32,8 +32,16 @@ def settings(**train: Any) -> Settings:
         "film": params.train.recipes.film.model_copy(
             update={"steps": 8, "clouds": 4, "points": 32, "checkpoint_every": 3, **train}
         ),
+        "latent": params.train.recipes.latent.model_copy(
+            update={
+                "steps": 5,
+                "clouds": 8,
+                "checkpoint_every": 2,
+                "autoencoder": params.train.recipes.latent.autoencoder.model_copy(update={"steps": 4, "clouds": 4}),
+            }
+        ),
         "baseline": params.train.recipes.baseline.model_copy(
-            update={"steps": 5, "points": POINTS, "times_per_cloud": POINTS, "checkpoint_every": 2}
+            update={"steps": 5, "points": POINTS, "checkpoint_every": 2}
         ),
     }
     changed = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.clouds import artifacts, generation, pictures
+from tasks.clouds import artifacts, drawing, generation, pictures
 from tasks.errors import StippleError
 
 SETTINGS = {"steps": 3, "guidance": 1.0, "seed": 0, "points": 40}
@@ -41,8 +41,8 @@ def test_any_number_of_points(trained):
 def test_a_cloud_does_not_depend_on_what_is_drawn_beside_it(trained):
     model = generation.load(trained / artifacts.MODEL)
     conditions = torch.randn(3, 512, generator=torch.Generator().manual_seed(0))
-    together = generation.draw(model, conditions, **SETTINGS)
-    alone = generation.draw(model, conditions[1:2], **SETTINGS)
+    together = drawing.draw(model.network, conditions, alike=True, **SETTINGS)
+    alone = drawing.draw(model.network, conditions[1:2], alike=True, **SETTINGS)
     torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
 
 
