@@ -51,7 +51,8 @@ def main(root: Path = ROOT, output: Path = OUTPUT) -> None:
     torch.manual_seed(0)
     model = latents.Autoencoder(**AUTOENCODER)
     with progress("train, autoencoder", CONFIG.steps, "step") as bar:
-        model = latents.train(model, draw_densities, CONFIG, on_step=fitting.shown_on(bar)).network
+        loss = latents.bound(model, draw_densities)
+        model = training.optimize(model, loss, CONFIG, on_step=fitting.shown_on(bar)).network
 
     with torch.no_grad():
         mean, log_variance = model.encode(density.raster(maps, torch.arange(len(embeddings)), SIDE))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fm import couplings as couplings
     from fm import distillation as distillation
     from fm import grids as grids
+    from fm import latent as latent
     from fm import likelihood as likelihood
     from fm import metrics as metrics
     from fm import networks as networks

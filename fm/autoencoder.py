@@ -4,20 +4,19 @@ A velocity network that moves each point by itself draws the average of all clou
 vectors settles on one, and the decoder draws that one sharply (Rombach et al., "High-Resolution Image Synthesis with
 Latent Diffusion Models", arXiv 2112.10752, whose autoencoder is of images):
 
-    autoencoder = train(Autoencoder(), draw_density, config).network    # generator → [B, S, S]
-    mean, log_variance = autoencoder.encode(density)                    # [B, L] both
-    fm.grids.transport(autoencoder.decode(mean).exp(), noise, extent=3.0)
+    model = Autoencoder()
+    model = training.optimize(model, bound(model, draw_density), config).network    # generator → [B, S, S]
+    mean, log_variance = model.encode(density)                                      # [B, L] both
+    grids.transport(model.decode(mean).exp(), noise, extent=3.0)
 """
 
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fm import training
 from fm._checks import require
 
 _ENCODER = (16, 32, 64, 96, 128)
@@ -74,20 +73,14 @@ class Autoencoder(nn.Module):
         return self.decode(mean + (log_variance / 2).exp() * noise), mean, log_variance
 
 
-def train(
-    autoencoder: Autoencoder,
-    draw_density: Callable[[torch.Generator], Tensor],
-    config: training.TrainConfig,
-    *,
-    points: int = 1024,
-    checkpoint_dir: Path | None = None,
-    on_step: Callable[[training.Progress], None] | None = None,
-) -> training.TrainResult:
-    """Train by the evidence lower bound of clouds of `points` points that the densities [B, S, S] may give.
+def bound(
+    autoencoder: Autoencoder, draw_density: Callable[[torch.Generator], Tensor], *, points: int = 1024
+) -> Callable[..., tuple[Tensor, Callable[[], str]]]:
+    """What `fm.training.optimize` lowers: minus the evidence lower bound of clouds of `points` points, in nats a point.
 
-    In nats a point: the cross entropy of the density and its reconstruction, and 1/points of the divergence of the
-    latents from N(0, I) (Kingma and Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114, eq. 3 and 10). The
-    density takes the points' place, so no noise of a sample is in its gradient.
+    It is the cross entropy of a density [B, S, S] and its reconstruction, and 1/points of the divergence of its latents
+    from N(0, I) (Kingma and Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114, eq. 3 and 10). The density
+    takes the points' place, so no noise of a sample is in its gradient.
     """
 
     def objective(
@@ -103,7 +96,7 @@ def train(
         bounds = entropies + divergences / points
         return bounds.mean(), lambda: f"at batch positions {(~bounds.isfinite()).nonzero().flatten().tolist()}"
 
-    return training.optimize(autoencoder, objective, config, checkpoint_dir=checkpoint_dir, on_step=on_step)
+    return objective
 
 
 def _halving(before: int, after: int) -> nn.Sequential:

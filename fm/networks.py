@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from fm._checks import require_one_of
+from fm._latent import Latent
 from fm._pointwise import Conditioned, Film, PointMLP
 from fm._set_film import SetFilm
-from fm.latent import Latent
 
 __all__ = ["NETWORKS", "Conditioned", "Film", "Latent", "Network", "PointMLP", "SetFilm", "build"]
 
@@ -29,9 +29,8 @@ def _baseline_small(**sizes: Any) -> PointMLP:
 
 Network = Conditioned | Latent
 
-NETWORKS: dict[str, Callable[..., Network]] = {
+NETWORKS: dict[str, Callable[..., Conditioned]] = {
     "film": Film,
-    "latent": Latent,
     "set-film": SetFilm,
     "baseline": _baseline,
     "baseline-small": _baseline_small,
@@ -39,16 +38,17 @@ NETWORKS: dict[str, Callable[..., Network]] = {
 
 
 def build(config: dict[str, Any]) -> Network:
-    """A network from its configuration: {"name": a key of `NETWORKS`, "seed": 0, and its sizes}.
+    """A network from its configuration: {"name": a key of `NETWORKS` or "latent", "seed": 0, and its sizes}.
 
     The seed decides the initial weights; the process's random state is left as it was.
     """
     sizes = dict(config)
     name, seed = sizes.pop("name", None), sizes.pop("seed", 0)
-    require_one_of('config["name"]', name, NETWORKS)
+    known: dict[str, Callable[..., Network]] = {**NETWORKS, "latent": Latent}
+    require_one_of('config["name"]', name, known)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return NETWORKS[name](**sizes)
+            return known[name](**sizes)
         except TypeError as error:
             raise ValueError(f"config of network {name!r} is {sizes!r}: {error}") from None

@@ -176,7 +176,10 @@ def optimize(
     checkpoint_dir: Path | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
-    """`train` for any loss of any network; of `config`, what is about pairs and times has no part in it."""
+    """`train` for any loss of any network, such as `fm.autoencoder.bound`.
+
+    What `config` says of pairs and times has no part in it.
+    """
     accelerator = _accelerator.of_precision(config.precision)
     network.train().to(accelerator.device)
     ema = copy.deepcopy(network).requires_grad_(False).eval()

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from fm import latent, sampling, solvers
+from fm import latent, networks, sampling, solvers
 
 CLOUDS = 8  # drawn at once
 
@@ -37,7 +37,7 @@ def draw(
         return drawn.expand(len(conditions), *shape)
 
     x0 = noise(points, 2)
-    z0 = noise(network.autoencoder.latent) if isinstance(network, latent.Latent) else None
+    z0 = noise(network.autoencoder.latent) if isinstance(network, networks.Latent) else None
     found = []
     for few in torch.arange(len(conditions)).split(CLOUDS):
         sample: Sample = sampling.sample if z0 is None else partial(latent.sample, latent=z0[few])

@@ -55,7 +55,8 @@ def batches(
             after_step()
 
         folder = None if checkpoint_dir is None else checkpoint_dir / "autoencoder"
-        result = autoencoder.train(network.autoencoder, draw_densities, config, checkpoint_dir=folder, on_step=on_step)
+        loss = autoencoder.bound(network.autoencoder, draw_densities)
+        result = training.optimize(network.autoencoder, loss, config, checkpoint_dir=folder, on_step=on_step)
     network.cpu().autoencoder.load_state_dict(result.network.state_dict())
     mean, std = network.encode(density.raster(maps, few, side) for few in rows.split(ENCODED))
 

@@ -31,7 +31,12 @@ def draw_ellipses(generator):
 
 def trained(config=CONFIG, **options):
     torch.manual_seed(0)
-    return autoencoder.train(autoencoder.Autoencoder(**SMALL), draw_ellipses, config, **options)
+    return optimized(draw_ellipses, config, **options)
+
+
+def optimized(draw_density, config, **options):
+    small = autoencoder.Autoencoder(**SMALL)
+    return training.optimize(small, autoencoder.bound(small, draw_density), config, **options)
 
 
 @pytest.fixture(scope="module")
@@ -107,4 +112,4 @@ def test_what_does_not_fit_is_refused(model):
         return torch.where(torch.arange(32)[:, None, None] == 3, torch.nan, draw_ellipses(generator))
 
     with pytest.raises(training.NotFinite, match=r"step 0: .* batch positions \[3\]"):
-        autoencoder.train(autoencoder.Autoencoder(**SMALL), broken, CONFIG)
+        optimized(broken, CONFIG)

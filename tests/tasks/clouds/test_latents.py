@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fm import latent
+from fm import networks
 from tasks import dataset, draw, evaluate, train
 from tasks.clouds import artifacts, drawing, fitting, generation, training_set
 from tests.support import small_project
@@ -39,7 +39,7 @@ def outputs(root):
 
 
 def test_a_trained_one_is_evaluated_and_draws_the_prompts(project, settings):
-    assert isinstance(generation.load(project / artifacts.MODEL).network, latent.Latent)
+    assert isinstance(generation.load(project / artifacts.MODEL).network, networks.Latent)
     assert evaluate.run(settings, project)["chamfer"] > 0
     assert draw.run(settings, project)["drawings"] == len(settings.params.draw.prompts)
     path = generation.path_of("a circle", project, steps=3, guidance=2.0, seed=0, points=40)
