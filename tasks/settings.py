@@ -112,6 +112,7 @@ class Retrain(Section):
 class Tolerance(Section):
     """How much a challenger may lose on the metrics that do not decide, in the units of each."""
 
+    energy: Annotated[float, Field(ge=0)]
     chamfer: Annotated[float, Field(ge=0)]
     sliced_w2: Annotated[float, Field(ge=0)]
     retrieval: Annotated[float, Field(ge=0)]
@@ -120,13 +121,13 @@ class Tolerance(Section):
 class Promote(Section):
     """What a challenger must show to take the champion's place; `tasks.registry.gate` says what each number means."""
 
-    metric: Literal["chamfer", "sliced_w2", "retrieval"]
+    metric: Literal["energy", "chamfer", "sliced_w2", "retrieval"]
     margin: Share = Field(description="Least gain to be promoted, as a share of what the champion lacks to the floor.")
     tolerance: Tolerance
     confidence: Annotated[float, Field(gt=0, lt=1)]
     min_clips: Annotated[int, Field(ge=2)]
     frames: Count
-    draws: Count
+    draws: Annotated[int, Field(ge=2)]
 
 
 class Draw(Section):

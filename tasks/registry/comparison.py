@@ -9,6 +9,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def measure(
     seed = int(digest[:12], 16)
     contenders = {name: _drawer(generation.load(path), settings, root, data, frames) for name, path in models.items()}
     texts = [data["summaries"][i] for i in frames]
-    totals: dict[str, dict[str, np.ndarray]] = {}
+    truths: list[Tensor] = []
+    drawn: dict[str, list[Tensor]] = {}
     draws = settings.params.promote.draws
     with progress(" against ".join(contenders), draws * len(contenders) * len(frames), "drawing") as bar:
         for number in range(draws):
@@ -84,22 +86,35 @@ def measure(
             truth, again = (density.draw(data["density"], frames, data["num_points"], generator) for _ in range(2))
             mean_cloud = scoring.mean_clouds(data, truth.shape[:2], generator)
             clouds = {name: draw(seed + number, bar.advance) for name, draw in contenders.items()}
+            truths.append(truth)
             for name, x in {**clouds, "floor": again, MEAN_CLOUD: mean_cloud}.items():
-                for metric, values in scored(x, truth, texts).items():
-                    sums = totals.setdefault(name, {})
-                    sums[metric] = sums.get(metric, 0) + values / draws
+                drawn.setdefault(name, []).append(x)
     clips = tuple(data["clips"][i] for i in frames)
-    return {name: Scores(clips, values) for name, values in totals.items()}
+    return {name: Scores(clips, scored(found, truths, texts)) for name, found in drawn.items()}
 
 
-def scored(clouds: Tensor, truth: Tensor, texts: list[str]) -> dict[str, np.ndarray]:
-    """Each metric of the gate for each of `clouds` [F, N, 2] beside its true one: metric → [F]."""
-    nearest = metrics.pairwise_sliced_w2(clouds, truth).argmin(dim=1)
+def scored(drawn: list[Tensor], truths: list[Tensor], texts: list[str]) -> dict[str, np.ndarray]:
+    """Each metric of the gate, for drawings [F, N, 2] of each text, 2 or more times, and true clouds: metric → [F].
+
+    The energy score (Gneiting and Raftery, "Strictly Proper Scoring Rules, Prediction, and Estimation", 2007, eq. 21)
+    is the distance to the truth less half the distance of two drawings. It is best for drawings as varied as the truth
+    is, given the text; the average of all faces that a text fits is near to each of them, and loses by it.
+    """
+    pairs = list(zip(drawn, truths, strict=True))
+    chamfer = _mean([metrics.chamfer(x, truth) for x, truth in pairs])
+    apart = _mean([metrics.chamfer(one, other) for one, other in combinations(drawn, 2)])
+    nearest = [metrics.pairwise_sliced_w2(x, truth).argmin(dim=1) for x, truth in pairs]
+    found = [torch.tensor([texts[i] == text for i, text in zip(index, texts, strict=True)]) for index in nearest]
     return {
-        "chamfer": metrics.chamfer(clouds, truth).double().numpy(),
-        "sliced_w2": metrics.sliced_w2(clouds, truth).double().numpy(),
-        "retrieval": np.array([float(texts[i] == text) for i, text in zip(nearest, texts, strict=True)]),
+        "energy": chamfer - apart / 2,
+        "chamfer": chamfer,
+        "sliced_w2": _mean([metrics.sliced_w2(x, truth) for x, truth in pairs]),
+        "retrieval": _mean(found),
     }
+
+
+def _mean(values: list[Tensor]) -> np.ndarray:
+    return torch.stack(values).double().mean(0).numpy()
 
 
 def unseen(data: dict[str, Any], clips: dict[str, Any], seen: set[str], most: int) -> Tensor:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from tasks.settings import Promote
 
-BETTER = {"chamfer": -1, "sliced_w2": -1, "retrieval": 1}
+BETTER = {"energy": -1, "chamfer": -1, "sliced_w2": -1, "retrieval": 1}
 """The metrics, and the sign of what is better."""
 RESAMPLES = 2000
 

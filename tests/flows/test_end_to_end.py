@@ -94,7 +94,7 @@ def test_generate_draws_a_text(flow_project: Path, run: Run) -> None:
 def test_retraining_promotes_what_is_better_and_nothing_else(project: Path, run: Run) -> None:
     with edited(project / "params.yaml") as params:
         rules = params["promote"]
-        rules |= {"min_clips": 3, "frames": 12, "draws": 1, "tolerance": dict.fromkeys(rules["tolerance"], 1.0)}
+        rules |= {"min_clips": 3, "frames": 12, "draws": 2, "tolerance": dict.fromkeys(rules["tolerance"], 1.0)}
         params["dataset"]["held_out"] = 0.6  # three of the six clips
 
     def retrain(steps: int, metric: str, start: str = "scratch") -> str:

@@ -12,7 +12,8 @@ from safetensors.torch import save
 from tasks import dataset
 from tasks.clouds import artifacts, fitting, generation, training_set
 from tasks.errors import StippleError
-from tasks.registry import comparison, versions
+from tasks.registry import comparison, gate, versions
+from tasks.settings import Tolerance
 from tests.support import small_project
 
 
@@ -100,6 +101,29 @@ def test_a_better_challenger_replaces_the_champion_and_rollback_brings_it_back(r
     report = run(root, settings, "knowing", "better")
     assert report["version"] == "v3" and report["against"] == "v2"
     assert versions.rollback(root) == ("v3", "v2")
+
+
+def test_a_blur_wins_by_distance_and_loses_by_the_energy_score():
+    """A text leaves open where its ring lies: one model draws a ring, another the average of all rings."""
+    generator = torch.Generator().manual_seed(0)
+
+    def rings(points_a_ring: int) -> torch.Tensor:
+        angle = 2 * torch.pi * torch.rand(128, 256, 1, generator=generator)
+        middle = 0.2 * torch.randn(128, 256 // points_a_ring, 2, generator=generator)
+        ring = torch.cat([angle.cos(), angle.sin()], dim=-1)
+        return ring + middle.repeat_interleave(points_a_ring, dim=1)
+
+    truth = rings(256)
+    truths, crisp, blurred, floor = [truth] * 2, [rings(256), rings(256)], [rings(1), rings(1)], [truth, truth]
+    texts, clips = ["a ring"] * 128, tuple(map(str, range(128)))
+    one, other, best = (
+        gate.Scores(clips, comparison.scored(drawn, truths, texts)) for drawn in (blurred, crisp, floor)
+    )
+    rules = small_project.settings().params.promote
+    rules = rules.model_copy(update={"tolerance": Tolerance(energy=1, chamfer=1, sliced_w2=1, retrieval=1)})
+    by_distance, by_energy = (rules.model_copy(update={"metric": metric}) for metric in ("chamfer", "energy"))
+    assert gate.decide(one, other, best, by_energy).promote and not gate.decide(other, one, best, by_energy).promote
+    assert gate.decide(other, one, best, by_distance).promote and not gate.decide(one, other, best, by_distance).promote
 
 
 def test_both_meet_the_same_frames_and_noise_and_every_run_the_same(root, settings):

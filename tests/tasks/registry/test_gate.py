@@ -12,15 +12,15 @@ from tasks.settings import Promote, Tolerance
 RULES = Promote(
     metric="chamfer",
     margin=0.02,
-    tolerance=Tolerance(chamfer=0.01, sliced_w2=0.01, retrieval=0.05),
+    tolerance=Tolerance(energy=0.01, chamfer=0.01, sliced_w2=0.01, retrieval=0.05),
     confidence=0.95,
     min_clips=8,
     frames=64,
     draws=2,
 )
 CLIPS = tuple(f"clip{i // 3}.mp4" for i in range(36))  # 12 clips of 3 frames
-FLOOR = {"chamfer": 0.06, "sliced_w2": 0.08, "retrieval": 1.0}
-MIDDLING = {"chamfer": 0.12, "sliced_w2": 0.11, "retrieval": 0.5}
+FLOOR = {"energy": 0.03, "chamfer": 0.06, "sliced_w2": 0.08, "retrieval": 1.0}
+MIDDLING = {"energy": 0.08, "chamfer": 0.12, "sliced_w2": 0.11, "retrieval": 0.5}
 
 
 def scores(values=MIDDLING, clips=CLIPS, **changes) -> Scores:
