@@ -62,6 +62,7 @@ def test_a_run_that_is_stopped_again_and_again_comes_to_the_same_bytes(
     assert code == 130 and len(said) == 1
     assert re.fullmatch(r"stipple: stopped in captions at \d+ of \d+ rows; .* the next run goes on from there", said[0])
     assert not (project / "data" / "captions.parquet").exists()
+    run(project, "dvc", "repro", "captions")
 
     code, said = stopped(Terminal(project, environment, "stipple", "run"), rf"train: .*? \d\d/{STEPS}")
     assert code == 130 and said[0].startswith("stipple: stopped in train at ") and len(said) == 1
@@ -72,6 +73,7 @@ def test_a_run_that_is_stopped_again_and_again_comes_to_the_same_bytes(
 
     output = run(project, "stipple", "run")
     assert computed(output) == {}, "what was computed by then is kept"
+    assert "up to date" in run(project, "dvc", "status")
     assert int(output.partition(" resumed at")[0].rpartition(" ")[2]) >= 50
     assert digests(project) == undisturbed
 

@@ -3,21 +3,16 @@
 import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from tasks.store import tables
 from tests.support import ROOT
 from tests.support.bad_files import BAD
-from tests.support.projects import CLIPS, Environment, Run, computed, digests, edited
+from tests.support.projects import CLIPS, Run, computed, digests, edited
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +44,6 @@ def tried(clean: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Pa
 def commit(project: Path, run: Run) -> None:
     run(project, "git", "add", "-A")
     run(project, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "as it is")
-
-
-def interrupted(project: Path, number: int, when: Callable[[], bool], environment: Environment, *words: str) -> None:
-    """Start a command, and send its process, as a terminal or a supervisor would, the signal once `when` holds."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
-    process = psutil.Popen(words, cwd=project, env=environment, preexec_fn=as_in_a_terminal, **quiet)
-    while not when():
-        assert process.poll() is None, f"{' '.join(words)} ended before it could be interrupted"
-        time.sleep(0.05)
-    family = process.children(recursive=True)
-    process.send_signal(number)
-    assert process.wait(60) != 0
-    for member in family:  # a stage that outlives `dvc repro` holds the lock until it ends
-        member.wait(60)
 
 
 def nothing_is_left(project: Path, run: Run) -> None:
@@ -104,23 +84,6 @@ def test_every_bad_file_is_quarantined_behind_both_doors(
         (project / "clips" / name).unlink()
     assert computed(run(project, "stipple", "run"))["frames"] == 0
     assert (project / ".dvcignore").read_text() == (ROOT / ".dvcignore").read_text()
-
-
-def test_interrupted_runs_and_single_stages_end_in_the_bytes_of_a_clean_run(
-    empty: Path,
-    clean: Path,
-    environment: Environment,
-    run: Run,
-    tmp_path: Path,
-) -> None:
-    project = shutil.copytree(empty, tmp_path / "project", symlinks=True)
-    data = project / "data"
-    interrupted(project, signal.SIGINT, (data / "points.parquet").exists, environment, "stipple", "run")
-    run(project, "dvc", "repro", "captions")
-    interrupted(project, signal.SIGTERM, (data / "summaries.parquet").exists, environment, "dvc", "repro")
-    assert "captions" not in computed(run(project, "stipple", "run"))
-    assert digests(project) == digests(clean)
-    assert "up to date" in run(project, "dvc", "status")
 
 
 def test_after_an_experiment_there_is_nothing_to_do_and_the_way_back_is_free(
