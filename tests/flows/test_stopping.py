@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,11 @@ def test_a_second_one_ends_a_command_that_takes_its_time_at_once(environment: En
         "import time; from flows.local import stopping; stopping.listen(); print('ready', flush=True)\n"
         "try: time.sleep(600)\nexcept KeyboardInterrupt: print('on its way out', flush=True); time.sleep(600)"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+    as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal,
+    )  # fmt: skip
     assert process.stdout is not None
     for line in ("ready\n", "on its way out\n"):
         assert process.stdout.readline() == line
