@@ -104,8 +104,9 @@ def test_a_toy_is_stopped_in_one_line(tmp_path: Path, environment: Environment) 
 
 def test_a_second_one_ends_a_command_that_takes_its_time_at_once(environment: Environment) -> None:
     script = (
-        "import time; from flows.local import stopping; stopping.listen(); print('ready', flush=True)\n"
-        "try: time.sleep(600)\nexcept KeyboardInterrupt: print('on its way out', flush=True); time.sleep(600)"
+        "import time; from flows.local import stopping; stopping.listen()\n"
+        "try: print('ready', flush=True); time.sleep(600)\n"
+        "except KeyboardInterrupt: print('on its way out', flush=True); time.sleep(600)"
     )
     as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
     process = subprocess.Popen(
