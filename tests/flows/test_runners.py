@@ -35,7 +35,7 @@ def project(new_project: Callable[[int], Path]) -> Path:
 
 
 def with_small_batches(project: Path) -> Path:
-    """Batches so small that a clip makes several."""
+    """Batches so small that two clips make several."""
     with edited(project / "profiles" / "demo.yaml") as profile:
         for model in profile.values():
             model["batch_size"] = 2
@@ -55,7 +55,7 @@ def made(new_project: Callable[[int], Path], environment: Environment) -> Made:
     """The flow of a new project with a runner: the files that it makes, and what it says."""
 
     def made(runner: str) -> tuple[dict[str, str], str]:
-        project = with_small_batches(new_project(1))
+        project = with_small_batches(new_project(2))
         flow = started(project, environment, runner)
         said = flow.communicate()[0]
         assert flow.returncode == 0, said
