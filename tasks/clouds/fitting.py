@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from fm import couplings, networks, times, training
 from tasks.clouds import density, latents, stops
 from tasks.errors import StippleError
-from tasks.progress import Progress
+from tasks.progress import Progress, progress
 from tasks.settings import LatentRecipe, Recipe
 
 CURVE_EVERY = 10  # steps averaged into one row of the curve
@@ -42,18 +43,24 @@ def fit(
     try:
         with stops.held() as let_through:
 
-            def after_step(progress: training.Progress) -> None:
-                if on_step is not None:
-                    on_step(progress)
-                let_through()
+            def then(shown: OnStep | None) -> OnStep:
+                def after_step(done: training.Progress) -> None:
+                    if shown is not None:
+                        shown(done)
+                    let_through()
 
+                return after_step
+
+            after_step = then(on_step)
             if isinstance(recipe, Recipe):
                 draw = batches(recipe, data, rows)
                 return training.train(model, draw, config, checkpoint_dir=checkpoint_dir, on_step=after_step)
             assert isinstance(model, networks.Latent), f"{network} has a recipe of another kind of network"
-            draw = latents.batches(
-                model, recipe, data, rows, seed=seed, checkpoint_dir=checkpoint_dir, after_step=let_through
-            )
+            first, main = _autoencoder_config(recipe, config), PartialState().is_main_process
+            with progress("train, autoencoder", first.steps, "step", kept=True, shown=main) as bar:
+                draw = latents.batches(
+                    model, recipe, data, rows, first, checkpoint_dir=checkpoint_dir, on_step=then(shown_on(bar))
+                )
             result = training.train(model.flow, draw, config, checkpoint_dir=checkpoint_dir, on_step=after_step)
             model.cpu().flow.load_state_dict(result.network.state_dict())
             return replace(result, network=model.eval())
@@ -66,7 +73,7 @@ def config_of(recipe: Recipe | LatentRecipe, seed: int) -> training.TrainConfig:
         steps=recipe.steps,
         learning_rate=recipe.learning_rate,
         hidden_learning_rate=recipe.hidden_learning_rate,
-        warmup=min(100, recipe.steps // 10) if recipe.schedule == "cosine" else 0,
+        warmup=_warmup(recipe.steps, recipe.schedule),
         schedule=recipe.schedule,
         clip=recipe.clip or float("inf"),
         ema=recipe.ema,
@@ -77,6 +84,21 @@ def config_of(recipe: Recipe | LatentRecipe, seed: int) -> training.TrainConfig:
         coupling=couplings.COUPLINGS[recipe.coupling if isinstance(recipe, Recipe) else "independent"],
         times=times.TIMES[recipe.times],
     )
+
+
+def _autoencoder_config(recipe: LatentRecipe, config: training.TrainConfig) -> training.TrainConfig:
+    own = recipe.autoencoder
+    return replace(
+        config,
+        steps=own.steps,
+        learning_rate=own.learning_rate,
+        hidden_learning_rate=None,
+        warmup=_warmup(own.steps, recipe.schedule),
+    )
+
+
+def _warmup(steps: int, schedule: str) -> int:
+    return min(100, steps // 10) if schedule == "cosine" else 0
 
 
 def network_config(network: str, data: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from fm import autoencoder, networks, training
 from tasks.clouds import density
-from tasks.progress import progress
 from tasks.settings import LatentRecipe
 
 ENCODED = 64  # frames at once
@@ -21,12 +19,15 @@ def batches(
     recipe: LatentRecipe,
     data: dict[str, Any],
     rows: Tensor,
+    config: training.TrainConfig,
     *,
-    seed: int,
     checkpoint_dir: Path | None,
-    after_step: Callable[[], None],
+    on_step: Callable[[training.Progress], None],
 ) -> training.DrawBatch:
-    """Train the autoencoder of `network` on the frames `rows` [M]; then random latents [clouds, L] and conditions."""
+    """Train the autoencoder of `network` on the frames `rows` [M]; then random latents [clouds, L] and conditions.
+
+    `config` is the autoencoder's, and `on_step` is called after each of its steps.
+    """
     maps, side = data["density"], network.autoencoder.side
 
     def draw_densities(generator: torch.Generator) -> Tensor:
@@ -36,27 +37,9 @@ def batches(
         mirrored = torch.rand(len(index), 1, 1, generator=generator) < 0.5
         return torch.where(mirrored, grid.flip(-1), grid)
 
-    config = training.TrainConfig(
-        steps=recipe.autoencoder.steps,
-        learning_rate=recipe.autoencoder.learning_rate,
-        warmup=min(100, recipe.autoencoder.steps // 10),
-        ema=recipe.ema,
-        clip=recipe.clip or float("inf"),
-        checkpoint_every=recipe.checkpoint_every,
-        seed=seed,
-    )
-    shown = PartialState().is_main_process
-    with progress("train, autoencoder", config.steps, "step", kept=True, shown=shown) as bar:
-
-        def on_step(done: training.Progress) -> None:
-            if bar.done == 0:
-                bar.skip(done.step - 1)  # where a checkpoint let it start
-            bar.advance(said=f"loss {done.loss:.3f}")
-            after_step()
-
-        folder = None if checkpoint_dir is None else checkpoint_dir / "autoencoder"
-        loss = autoencoder.bound(network.autoencoder, draw_densities)
-        result = training.optimize(network.autoencoder, loss, config, checkpoint_dir=folder, on_step=on_step)
+    folder = None if checkpoint_dir is None else checkpoint_dir / "autoencoder"
+    loss = autoencoder.bound(network.autoencoder, draw_densities)
+    result = training.optimize(network.autoencoder, loss, config, checkpoint_dir=folder, on_step=on_step)
     network.cpu().autoencoder.load_state_dict(result.network.state_dict())
     mean, std = network.encode(density.raster(maps, few, side) for few in rows.split(ENCODED))
 
