@@ -6,6 +6,8 @@ picture has one right caption.
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from demo.faces import characters
 from demo.faces.characters import Character, Pose
 
@@ -234,18 +236,9 @@ def caption(facts: Facts) -> str:
 
 def summary(facts: Facts, max_words: int = 50) -> str:
     """Two or three short sentences of under `max_words` words; orientation and expression are kept before all else."""
-    f = facts
-    person, they, _ = PERSON[f["gender"]]
-    facing = {"up": "upward", "down": "downward"}.get(f["orientation"], f["orientation"])
-    degree = {"slightly": "Slightly ", "clearly": "", "far": "Far "}[f["degree"]] if facing != "front" else ""
-    first = f"{degree}{facing}-facing {person} with {_article(_shown(f))} expression".capitalize()
-    lean = "" if f["lean"] == "none" else f", leaning {WAY[f['lean']]}"
-    has = [_hair(f), f"{f['skin']} skin"]
-    has += [f"{f['eye_color']} eyes"] * (f["eye_color"] != "hidden")
-    has += [f"{f['glasses']} glasses"] * (f["glasses"] != "none")
-    has += [_article(f["facial_hair"])] * (f["facial_hair"] != "none")
-    wears = [_article(f"{f['top_color']} top")]
-    wears += [_article(f["headwear"])] * (f["headwear"] != "none") + ["earrings"] * (f["earrings"] == "yes")
+    first, lean = _beginning(facts)
+    _, they, _ = PERSON[facts["gender"]]
+    has, wears = (list(texts.values()) for texts in _looks(facts))
     texts = (
         f"{first}{lean}. {they} has {_series(has)}. {they} wears {_series(wears)}.",
         f"{first}{lean}. {they} has {_series(has)}.",
@@ -254,6 +247,47 @@ def summary(facts: Facts, max_words: int = 50) -> str:
     )
     level = 0 if max_words >= 45 else 1 if max_words >= 30 else 2 if max_words >= 20 else 3
     return texts[level]
+
+
+def keywords(facts: Facts, rng: np.random.Generator) -> tuple[str, Facts]:
+    """The beginning of the summary and some of the rest, in any order, between commas; and what that says."""
+    first, lean = _beginning(facts)
+    they = PERSON[facts["gender"]][1].lower()
+    looks = [
+        (keys, f"{they} {verb} {text}" if rng.random() < 0.3 else text)
+        for verb, texts in zip(("has", "wears"), _looks(facts), strict=True)
+        for keys, text in texts.items()
+    ]
+    chosen = [looks[i] for i in rng.permutation(len(looks))[: rng.integers(len(looks))]]
+    told = ["orientation", "degree", "lean", "expression", "intensity", "gender"]
+    told += [key for keys, _ in chosen for key in keys]
+    text = ", ".join([first + lean, *(text for _, text in chosen)])
+    return text + "." * int(rng.random() < 0.5), {key: facts[key] for key in told}
+
+
+def _beginning(facts: Facts) -> tuple[str, str]:
+    facing = {"up": "upward", "down": "downward"}.get(facts["orientation"], facts["orientation"])
+    degree = {"slightly": "Slightly ", "clearly": "", "far": "Far "}[facts["degree"]] if facing != "front" else ""
+    person = PERSON[facts["gender"]][0]
+    first = f"{degree}{facing}-facing {person} with {_article(_shown(facts))} expression".capitalize()
+    return first, "" if facts["lean"] == "none" else f", leaning {WAY[facts['lean']]}"
+
+
+def _looks(facts: Facts) -> tuple[dict[tuple[str, ...], str], dict[tuple[str, ...], str]]:
+    """What somebody has, and what somebody wears: which facts are told → how."""
+    has = {("hair_style", "hair_color"): _hair(facts), ("skin",): f"{facts['skin']} skin"}
+    if facts["eye_color"] != "hidden":
+        has["eye_color",] = f"{facts['eye_color']} eyes"
+    if facts["glasses"] != "none":
+        has["glasses",] = f"{facts['glasses']} glasses"
+    if facts["facial_hair"] != "none":
+        has["facial_hair",] = _article(facts["facial_hair"])
+    wears = {("top_color",): _article(f"{facts['top_color']} top")}
+    if facts["headwear"] != "none":
+        wears["headwear",] = _article(facts["headwear"])
+    if facts["earrings"] == "yes":
+        wears["earrings",] = "earrings"
+    return has, wears
 
 
 def _orientation(f: Facts) -> str:

@@ -17,26 +17,32 @@ class Conditioned(nn.Module):
     A network defines `move`, for clouds x [B, N, D] and conditions [B, C]. Vectors [B, D] are clouds of one point, and
     labels [B] stand for their one-hot rows.
 
-    Embeddings of text share a large common component (mean cosine 0.8), so what tells them apart is small. The
-    buffers `condition_mean` and `condition_std` [C] hold the training set's statistics; a network sees the condition
-    standardised by them.
+    Embeddings of text share a large common component (mean cosine 0.8), so what tells them apart is small. A network
+    sees the condition standardised by the training set's statistics: each of its C numbers by `condition_mean` and
+    `condition_std` [C], or with `components` K its first K principal components, each by its own standard deviation
+    [K]; the other directions tell the training set's texts apart by chance.
     """
 
     condition_mean: Tensor
     condition_std: Tensor
+    condition_components: Tensor | None
 
-    def __init__(self, dim: int, condition_dim: int) -> None:
+    def __init__(self, dim: int, condition_dim: int, components: int | None = None) -> None:
         super().__init__()
         require(dim >= 1, "dim", dim, "1 or more")
         require(condition_dim >= 1, "condition_dim", condition_dim, "1 or more")
+        fits = components is None or 1 <= components <= condition_dim
+        require(fits, "components", components, f"1 to condition_dim = {condition_dim}, or None")
         self.dim = dim
         self.condition_dim = condition_dim
+        self.condition_inputs = components or condition_dim
         self.register_buffer("condition_mean", torch.zeros(condition_dim))
-        self.register_buffer("condition_std", torch.ones(condition_dim))
+        self.register_buffer("condition_std", torch.ones(self.condition_inputs))
+        self.register_buffer("condition_components", torch.eye(condition_dim)[:components] if components else None)
 
     @torch.no_grad()
     def standardize(self, conditions: Tensor) -> None:
-        """Take mean and standard deviation from the training set's conditions [M, C]."""
+        """Take mean, standard deviation and principal components from the training set's conditions [M, C]."""
         require(
             conditions.ndim == 2 and conditions.shape[1] == self.condition_dim,
             "the shape of conditions", tuple(conditions.shape), f"[M, {self.condition_dim}]",
@@ -44,6 +50,13 @@ class Conditioned(nn.Module):
         conditions = conditions.cpu().double()
         self.condition_mean.copy_(conditions.mean(0))
         spread = conditions.std(0, correction=0)
+        if self.condition_components is not None:
+            _, values, rows = torch.linalg.svd(conditions - conditions.mean(0), full_matrices=False)
+            found = min(len(values), self.condition_inputs)
+            signs = rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
+            self.condition_components.zero_()[:found] = (signs * rows)[:found]
+            spread = F.pad(values[:found] / len(conditions) ** 0.5, (0, self.condition_inputs - found))
+            spread = torch.where(spread > 1e-6 * spread.max(), spread, 0.0)
         self.condition_std.copy_(torch.where(spread > 0, spread, 1.0))
 
     def hidden_weights(self) -> list[Tensor]:
@@ -51,7 +64,10 @@ class Conditioned(nn.Module):
         raise NotImplementedError
 
     def standardized(self, condition: Tensor) -> Tensor:
-        return (condition - self.condition_mean) / self.condition_std
+        apart = condition - self.condition_mean
+        if self.condition_components is not None:
+            apart = apart @ self.condition_components.T
+        return apart / self.condition_std
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
         if condition is not None and condition.ndim == 1 and not condition.is_floating_point():
@@ -114,6 +130,7 @@ class Film(Conditioned):
     points resolve fine detail (Tancik et al., arXiv 2006.10739).
 
     Args:
+        components: principal components of the condition that the network sees; None: all of it.
         width: units of the residual stream. blocks: residual blocks.
         embedding: units of what is computed once per cloud, which costs little and decides much.
         frequencies: Fourier features of x. bandwidth: their standard deviation in radians per unit of x.
@@ -127,19 +144,20 @@ class Film(Conditioned):
         *,
         dim: int = 2,
         condition_dim: int = 512,
+        components: int | None = None,
         width: int = 96,
         blocks: int = 6,
         embedding: int = 512,
         frequencies: int = 64,
         bandwidth: float = 4.0,
     ) -> None:
-        super().__init__(dim, condition_dim)
+        super().__init__(dim, condition_dim, components)
         require(blocks >= 1, "blocks", blocks, "1 or more")
         self.register_buffer("frequencies", torch.randn(dim, frequencies) * bandwidth)
         self.register_buffer("time_frequencies", math.pi * 2.0 ** torch.arange(0, 4, 0.5))
         self.embed_points = nn.Linear(dim + 2 * frequencies, width)
         self.embed_time = nn.Linear(1 + 2 * len(self.time_frequencies), embedding)
-        self.embed_condition = nn.Linear(condition_dim, embedding)
+        self.embed_condition = nn.Linear(self.condition_inputs, embedding)
         self.no_condition = nn.Parameter(torch.zeros(embedding))
         self.deepen = nn.Sequential(
             nn.LayerNorm(embedding, elementwise_affine=False), nn.SiLU(), nn.Linear(embedding, embedding),

@@ -7,7 +7,7 @@ A clip is what `tasks.clips.grouping` says belongs together: a file, its copies,
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tasks.models import checkpoints
 from tasks.pipeline import ROW_STAGES
 from tasks.settings import Settings
 from tasks.store import files, tables
+from tasks.store.schemas import DIMENSIONS
 
 REPORT = Path("data/dataset.json")
 
@@ -34,7 +35,10 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     """
     embedder = settings.profile.embedder
     summaries = _column(root, "summaries", "summary")
-    embeddings = _column(root, "embeddings", "embedding")
+    columns = ("embedding", "wordings", "wording_embeddings")
+    embeddings = {
+        row["frame_id"]: row for row in tables.read(root / "data" / "embeddings.parquet", ["frame_id", *columns])
+    }
     frame_ids, clouds, maps, refused = [], [], [], []
     for row in tables.read(root / "data" / "points.parquet", ["frame_id", "weights", "points"]):
         frame_id = row["frame_id"]
@@ -63,13 +67,17 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     content = serialized(
         {
             "image_paths": frame_ids,
-            "embeddings": torch.from_numpy(np.stack([embeddings[frame_id] for frame_id in frame_ids])),
+            "embeddings": _vectors(embeddings[frame_id]["embedding"] for frame_id in frame_ids),
             "point_clouds": torch.stack(clouds),
             "model": embedder.model,
             "num_points": settings.params.points.num_points,
             "num_samples": len(frame_ids),
             "frame_ids": frame_ids,
             "summaries": [summaries[frame_id] for frame_id in frame_ids],
+            "wordings": [list(embeddings[frame_id]["wordings"]) for frame_id in frame_ids],
+            "wording_embeddings": _vectors(
+                vector for frame_id in frame_ids for vector in embeddings[frame_id]["wording_embeddings"]
+            ),
             "clips": clips,
             "split": split,
             "embedder": embedder.model_dump() | {"revision": checkpoints.locate(embedder, root).digest},
@@ -158,6 +166,10 @@ def serialized(data: Any) -> bytes:
 def _column(root: Path, table: str, column: str) -> dict[str, Any]:
     rows = tables.read(root / "data" / f"{table}.parquet", ["frame_id", column])
     return {row["frame_id"]: row[column] for row in rows}
+
+
+def _vectors(rows: Iterable[Sequence[float]]) -> Tensor:
+    return torch.from_numpy(np.array(list(rows), dtype=np.float32).reshape(-1, DIMENSIONS))
 
 
 def _cloud(row: dict[str, Any], num_points: int) -> Tensor:

@@ -1,6 +1,12 @@
-"""Summaries → CLIP text embeddings of unit length, and how different from each other they are."""
+"""Summaries → CLIP text embeddings of unit length, and how different from each other they are.
 
+People type less than a summary says, so shorter wordings of each are embedded beside it.
+"""
+
+import json
 import logging
+import random
+import re
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
@@ -17,13 +23,13 @@ from tasks.store import tables
 from tasks.store.digests import digest_of
 from tasks.store.fill import RowStage, fill
 from tasks.store.rows import MapBatches, Previous, no_previous
-from tasks.store.schemas import SCHEMAS
+from tasks.store.schemas import DIMENSIONS
 from tasks.store.tables import Row
 
-VERSION = 1
-DIMENSIONS = SCHEMAS["embeddings"].field("embedding").type.list_size
+VERSION = 2
 COMPARED = 5000  # rows whose pairs are all compared; of a larger table, this many spread evenly over it
 ALIKE = 0.95
+WORDINGS = 4  # of a summary, at most, beside itself
 
 log = logging.getLogger("stipple.embeddings")
 
@@ -31,7 +37,7 @@ log = logging.getLogger("stipple.embeddings")
 def run(
     settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
 ) -> dict[str, Any]:
-    """Write `data/embeddings.parquet`: one float32[512] of length 1 for each summary."""
+    """Write `data/embeddings.parquet`: a float32[512] of length 1 for each summary, and for each shorter wording."""
     embedder = settings.profile.embedder
     total = tables.count(root / "data" / "summaries.parquet")
     every = -(-total // COMPARED)
@@ -47,8 +53,8 @@ def run(
         payload=lambda batch: [row["summary"] for row in batch],
         compute=partial(embed, checkpoint=embedder, root=root),
         batch_size=embedder.batch_size,
-        encode=lambda row: row["embedding"].astype("<f4").tobytes(),
-        decode=lambda value: {"embedding": np.frombuffer(value, "<f4")},
+        encode=lambda row: pack(np.stack([row["embedding"], *row["wording_embeddings"]]), row["wordings"]),
+        decode=unpack,
         order=lambda row: len(row["summary"]),
     )
     counts = fill(stage, root, total, previous=previous, map_batches=map_batches, on_row=on_row)
@@ -71,17 +77,49 @@ def items(settings: Settings, root: Path) -> Iterator[Row]:
 
 
 def embed(summaries: list[str], *, checkpoint: Checkpoint, root: Path) -> list[bytes | Refused]:
-    """Embed each summary; one little-endian float32[512] per summary, in order."""
-    vectors = load_embedder(checkpoint, root)(summaries)
+    """Embed each summary and its wordings, in order; see `unpack`."""
+    embedder = load_embedder(checkpoint, root)
+    shorter = [wordings(summary) for summary in summaries]
+    texts = [text for summary, others in zip(summaries, shorter, strict=True) for text in (summary, *others)]
+    vectors = np.concatenate(
+        [embedder(texts[i : i + checkpoint.batch_size]) for i in range(0, len(texts), checkpoint.batch_size)]
+    )
     if vectors.shape[1] != DIMENSIONS:
         raise StippleError(
             f"{checkpoint.model} gives {vectors.shape[1]} numbers per text, and the pipeline is made for {DIMENSIONS}; "
             f"choose an embedder with a projection of {DIMENSIONS}, such as openai/clip-vit-base-patch32"
         )
+    ends = np.cumsum([1 + len(others) for others in shorter])
     return [
-        vector.astype("<f4").tobytes() if np.isfinite(vector).all() else Refused("its embedding is not a number")
-        for vector in vectors
+        pack(found, others) if np.isfinite(found).all() else Refused("its embedding is not a number")
+        for found, others in zip(np.split(vectors, ends[:-1]), shorter, strict=True)
     ]
+
+
+def wordings(summary: str) -> list[str]:
+    """At most `WORDINGS` shorter ways to say it: the first sentence, alone and with some of what follows it.
+
+    What comes first, as the prompt of the summaries has it, is what matters most.
+    """
+    first, *rest = re.split(r"(?<=[.!?])\s+", summary.strip())
+    parts = [part for part in re.split(r"[,;.!?]\s*|\s+and\s+", " ".join(rest)) if part]
+    draw = random.Random(summary)  # the same for the same summary
+    begin = first.rstrip(".!?")
+    some = (
+        [", ".join([begin, *draw.sample(parts, draw.randrange(len(parts)))]) for _ in range(WORDINGS)] if parts else []
+    )
+    return [text for text in dict.fromkeys([begin, *some]) if text and text != summary][:WORDINGS]
+
+
+def pack(vectors: np.ndarray, texts: list[str]) -> bytes:
+    """The vector of a summary and of its wordings [1 + W, D], and the wordings."""
+    return json.dumps(texts, ensure_ascii=False).encode() + b"\n" + vectors.astype("<f4").tobytes()
+
+
+def unpack(value: bytes) -> Row:
+    head, _, vectors = value.partition(b"\n")
+    found = np.frombuffer(vectors, "<f4").reshape(-1, DIMENSIONS)
+    return {"embedding": found[0], "wordings": json.loads(head), "wording_embeddings": list(found[1:])}
 
 
 def similarities(vectors: np.ndarray) -> dict[str, float]:

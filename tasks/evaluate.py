@@ -1,7 +1,8 @@
 """Stage `evaluate`: how well the model draws held-out clips, in numbers and pictures.
 
-Every number stands beside what it can be compared with: the floor (two fresh samples of the same frame), the original
-recipe trained for a fixed number of steps, and the mean cloud (points from the whole training set, whatever the text).
+Every number stands beside what it can be compared with: the floor (two fresh samples of the same frame), another frame
+that the very same words describe, the mean cloud (points from the whole training set, whatever the text) and, if asked
+for, the original recipe trained for a fixed number of steps.
 """
 
 import csv
@@ -23,10 +24,17 @@ from tasks.store import files, tables
 
 METRICS, FOLDER = Path("data/metrics.json"), Path("data/evaluation")
 
-FRAMES = 32  # held-out frames that are drawn, evenly spaced over all
+FRAMES = 32  # held-out frames that are drawn twice, evenly spaced over all
+SET = 64  # that are drawn once, as a set
 FEW_STEPS, FEW_STEPS_FRAMES = (1, 2, 4, 8, 16, 32), 12
 GALLERY = 7
-COMPARED = {"chamfer": "chamfer", "sliced_w2": "sliced_w2", "own_frame": "retrieval_frame"}
+COMPARED = {
+    "chamfer": "chamfer",
+    "sliced_w2": "sliced_w2",
+    "energy": "energy",
+    "own_frame": "retrieval_frame",
+    "told_apart": "told_apart",
+}
 """Metric → score of the model. They are few, so that DVC's tables of them fit a terminal."""
 
 
@@ -40,29 +48,44 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     model = generation.load(root / artifacts.MODEL)
     held_out, trained = (training_set.rows_of(data, split) for split in (training_set.HELD_OUT, training_set.TRAIN))
     rows = scoring.spread(held_out, FRAMES)
-    conditions, points = data["embeddings"][rows], data["num_points"]
+    points = data["num_points"]
 
     generator = torch.Generator().manual_seed(seed)
-    truth, again = (density.draw(data["density"], rows, points, generator) for _ in range(2))
-    mean_cloud = scoring.mean_clouds(data, truth.shape[:2], generator)
 
-    def drawn(network: nn.Module, steps: int, guidance: float, some: slice = slice(None)) -> Tensor:
-        wanted = conditions[some]
+    def true(of: Tensor) -> Tensor:
+        return density.draw(data["density"], of, points, generator)
+
+    def drawn(network: nn.Module, of: Tensor, steps: int, guidance: float, seed: int = seed) -> Tensor:
+        wanted = data["embeddings"][of]
         with progress(f"evaluate, {steps} steps", len(wanted), "drawing") as bar:
             return drawing.draw(
                 network, wanted, points, steps=steps, guidance=guidance, seed=seed, on_clouds=bar.advance
             )
 
-    clouds = {"model": drawn(model.network, params.steps, params.guidance), "floor": again, "mean_cloud": mean_cloud}
+    networks = {"model": (model.network, params.guidance)}
     if params.baseline_steps:
-        clouds["baseline"] = drawn(baseline(settings, data, trained, params.baseline_steps), params.steps, 1.0)
+        networks["baseline"] = (baseline(settings, data, trained, params.baseline_steps), 1.0)
+    truths = [true(rows), true(rows)]
+    twice: dict[str, list[Tensor]] = {"floor": [true(rows), true(rows)]}
+    twice["mean_cloud"] = [scoring.mean_clouds(data, truths[0].shape[:2], generator) for _ in truths]
+    for name, (network, guidance) in networks.items():
+        twice[name] = [drawn(network, rows, params.steps, guidance, seed + number) for number in range(len(truths))]
+    clouds, truth = {name: few[0] for name, few in twice.items()}, truths[0]
+    whole = scoring.spread(held_out, SET)
+    sets = {name: drawn(network, whole, params.steps, guidance) for name, (network, guidance) in networks.items()}
+    true_set = true(whole)
+    places, others = scoring.of_same_words(data, rows)
+    prompts = settings.params.draw.prompts
+    typed = generation.embed(prompts, generation.embedder_of(model, root))
     few = slice(None, None, max(1, len(rows) // FEW_STEPS_FRAMES))
-    by_steps = {n: drawn(model.network, n, params.guidance, few) for n in FEW_STEPS}
+    by_steps = {n: drawn(model.network, rows[few], n, params.guidance) for n in FEW_STEPS}
 
     summaries = [data["summaries"][i] for i in rows]
     clips = [data["clips"][i] for i in rows]
     scores: dict[str, Any] = {
         **scoring.distances(clouds, truth),
+        "energy": {name: scoring.rounded(scoring.energy(x, truths).mean()) for name, x in twice.items()},
+        "told_apart": {name: scoring.rounded(scoring.told_apart(x, true_set)) for name, x in sets.items()},
         **scoring.retrievals(clouds, truth, summaries, clips),
         "by_steps": {
             name: {str(n): scoring.rounded(distance(x, truth[few]).mean()) for n, x in by_steps.items()}
@@ -74,9 +97,23 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
             "frames_drawn": len(rows),
             "clips": len({data["clips"][i] for i in held_out}),
             "distinct_summaries": len(set(summaries)),
+            "frames_in_set": len(whole),
+            "frames_of_same_words": len(places),
+        },
+        "texts": {
+            "held_out": scoring.rounded(
+                sum(c for c, _ in scoring.nearest_texts(data["embeddings"][held_out], data)) / len(held_out)
+            ),
+            "prompts": dict(zip(prompts, scoring.nearest_texts(typed, data), strict=True)),
         },
         "settings": {"steps": params.steps, "guidance": params.guidance, "baseline_steps": params.baseline_steps},
     }
+    if len(places):
+        same_words = scoring.distances({"same_words": true(others)}, truth[places])
+        scores = {
+            name: values | same_words.get(name, {}) if isinstance(values, dict) else values
+            for name, values in scores.items()
+        }
     shown = [int(i) for i in scoring.spread(torch.arange(len(rows)), GALLERY)]
     pictures = read_pictures(root, [data["frame_ids"][rows[i]] for i in shown])
     panels = [(pictures[k], truth[i], clouds["model"][i], summaries[i]) for k, i in enumerate(shown)]

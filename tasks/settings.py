@@ -59,6 +59,7 @@ class Fit(Section):
     clip: Annotated[float, Field(gt=0)] | None
     ema: Share
     condition_dropout: Share
+    wordings: bool
     checkpoint_every: Count
 
 
@@ -154,11 +155,16 @@ class Params(Section):
     draw: Draw
 
 
-class Checkpoint(Section):
-    """A Hugging Face checkpoint: a hub name or a local folder, and how to load it."""
+class Pinned(Section):
+    """A checkpoint: a hub name or a local folder."""
 
     model: str
     revision: str | None
+
+
+class Checkpoint(Pinned):
+    """A Hugging Face checkpoint, and how to load it."""
+
     dtype: Literal["float32", "bfloat16", "float16"]
     batch_size: Count
 
@@ -178,6 +184,7 @@ class Profile(Section):
     captioner: CaptionerCheckpoint
     summarizer: GeneratorCheckpoint
     embedder: Checkpoint
+    autoencoder: Pinned | None
 
 
 class Settings(BaseModel):

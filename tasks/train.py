@@ -18,9 +18,10 @@ from safetensors.torch import save
 
 from fm import training
 from tasks.clouds import artifacts, density, distributed, fitting, latents, training_set
+from tasks.models import checkpoints
 from tasks.progress import progress
 from tasks.registry import warm_start
-from tasks.settings import Settings, Train
+from tasks.settings import Settings
 from tasks.store import files
 from tasks.store.digests import digest_of
 
@@ -40,10 +41,12 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
 def _run(settings: Settings, root: Path) -> dict[str, Any]:
     params, seed = settings.params.train, settings.params.seed
     recipe = params.recipe(params.network)
+    given = settings.profile.autoencoder
+    autoencoder = None if given is None else checkpoints.folder(given, root)
     data = training_set.load(root)
     rows = training_set.rows_of(data, training_set.TRAIN)
     begin = warm_start.load(root)
-    checkpoint_dir = root / CHECKPOINTS / run_digest(root, params, seed)
+    checkpoint_dir = root / CHECKPOINTS / run_digest(root, settings)
     finished = checkpoint_dir.with_suffix(".done")
     main = PartialState().is_main_process
     with PartialState().main_process_first():
@@ -57,12 +60,13 @@ def _run(settings: Settings, root: Path) -> dict[str, Any]:
             rows,
             seed=seed,
             weights=begin.weights(root),
+            autoencoder=autoencoder,
             checkpoint_dir=checkpoint_dir,
             on_step=fitting.shown_on(bar),
         )
     if main:
         card = {
-            "network": fitting.network_config(params.network, data, seed),
+            "network": fitting.network_config(params.network, recipe, data, seed, autoencoder),
             "embedder": data["embedder"],
             "num_points": data["num_points"],
             "recipe": recipe.model_dump(),
@@ -84,8 +88,9 @@ def _run(settings: Settings, root: Path) -> dict[str, Any]:
     return {"steps": recipe.steps, "resumed_at": result.resumed_at, "parameters": parameters, "frames": len(rows)}
 
 
-def run_digest(root: Path, train: Train, seed: int) -> str:
-    """What decides a training run: its data, network, recipe, number of processes, seed, start and code."""
+def run_digest(root: Path, settings: Settings) -> str:
+    """What decides a training run: data, network, recipe, number of processes, seed, start, autoencoder and code."""
+    train, given = settings.params.train, settings.profile.autoencoder
     with (root / artifacts.TRAIN_DATA).open("rb") as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
     here = [
@@ -98,7 +103,8 @@ def run_digest(root: Path, train: Train, seed: int) -> str:
         network=train.network,
         recipe=train.recipe(train.network).model_dump(),
         processes=train.processes,
-        seed=seed,
+        seed=settings.params.seed,
         start=asdict(warm_start.load(root)),
+        autoencoder=given and checkpoints.locate(given, root).digest,
         code=[module.read_text(encoding="utf-8") for module in modules],
     )[:16]

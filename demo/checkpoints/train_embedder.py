@@ -2,8 +2,8 @@
 
 Every face has a place in the 512 dimensions, written down in `places`: a direction that all share (all are faces), a
 large part for orientation and for expression, and smaller parts for what stays the same. The tower learns to send
-summaries and free phrasings to the place of the face they name. What a text leaves open is taken from `USUAL`, so that
-a terse prompt means a definite face and not the mean of all.
+summaries, parts of them and free phrasings to the place of what they name. What a text leaves open has no part in its
+place, so that whoever draws from it may settle it either way.
 """
 
 from pathlib import Path
@@ -19,25 +19,6 @@ from demo.words import VALUES, Facts
 
 DIMENSIONS = 512
 TOKENS = 77
-USUAL = {
-    "orientation": "front",
-    "degree": "clearly",
-    "lean": "none",
-    "expression": "neutral",
-    "intensity": "plain",
-    "gender": "female",
-    "skin": "porcelain",
-    "hair_style": "bun",
-    "hair_color": "blond",
-    "eye_color": "blue",
-    "glasses": "none",
-    "facial_hair": "none",
-    "headwear": "none",
-    "earrings": "yes",
-    "top_color": "green",
-}
-USUAL_MAN = USUAL | {"gender": "male", "hair_style": "spiky", "earrings": "no", "top_color": "red"}
-
 WAYS = {"front": (0, 0), "left": (-1, 0), "right": (1, 0), "up": (0, 1), "down": (0, -1), "none": (0, 0)}
 TURN = {"slightly": 0.75, "clearly": 1.0, "far": 1.25}
 LEAN = 0.25
@@ -60,17 +41,16 @@ SPREAD = 0.52  # how far apart places are beside the part that all share, which 
 
 
 def places(faces: list[Facts]) -> Tensor:
-    """Where the embedding of each face belongs, float32[len(faces), 512], not normalized."""
+    """Where the embedding of each face, or of some facts of it, belongs: float32[len(faces), 512], not normalized."""
     rows = np.zeros((len(faces), 2 + sum(len(VALUES[key]) for key in WEIGHTS)))
     for row, face in zip(rows, faces, strict=True):
-        turn = TURN[face["degree"]]
-        row[:2] = np.array(WAYS[face["orientation"]]) * ORIENTATION * turn
-        row[:2] += np.array(WAYS[face["lean"]]) * ORIENTATION * LEAN
+        row[:2] = np.array(WAYS[face.get("orientation", "none")]) * ORIENTATION * TURN[face.get("degree", "clearly")]
+        row[:2] += np.array(WAYS[face.get("lean", "none")]) * ORIENTATION * LEAN
         start = 2
         for key, weight in WEIGHTS.items():
             values = VALUES[key]
-            strength = STRENGTH[face["intensity"]] if key == "expression" else 1.0
-            if face[key] not in ("neutral", "hidden"):
+            strength = STRENGTH[face["intensity"]] if key == "expression" and key in face else 1.0
+            if face.get(key, "hidden") != "hidden":
                 row[start + values.index(face[key])] = weight * strength
             start += len(values)
     directions, _ = np.linalg.qr(np.random.default_rng(512).normal(size=(DIMENSIONS, 1 + rows.shape[1])))
@@ -78,21 +58,16 @@ def places(faces: list[Facts]) -> Tensor:
     return torch.tensor(np.hstack([shared, SPREAD * rows]) @ directions.T, dtype=torch.float32)
 
 
-def complete(named: Facts) -> dict[str, str]:
-    """The face that a text means which names only these facts."""
-    return {**(USUAL_MAN if named.get("gender") == "male" else USUAL), **named}
-
-
-def example(rng: np.random.Generator) -> tuple[str, dict[str, str]]:
-    """A text and the face it means."""
+def example(rng: np.random.Generator) -> tuple[str, Facts]:
+    """A text, and what it says of a face."""
     facts = random_facts(rng)
-    if rng.random() < 0.5:
+    kind = rng.choice(3, p=(0.4, 0.2, 0.4))
+    if kind == 0:
         return words.summary(facts), facts
-    text, named = phrase(facts, rng)
-    return text, complete(named)
+    return (words.keywords if kind == 1 else phrase)(facts, rng)
 
 
-def train(folder: Path, *, steps: int = 1800, batch: int = 96, seed: int = 3) -> None:
+def train(folder: Path, *, steps: int = 2400, batch: int = 96, seed: int = 3) -> None:
     """Train the embedder and save it with its tokenizer."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from fm import couplings, networks, times, training
-from tasks.clouds import density, latents, stops
+from tasks.clouds import density, latents, stops, training_set
 from tasks.errors import StippleError
 from tasks.progress import Progress, progress
 from tasks.settings import LatentRecipe, Recipe
@@ -28,14 +28,16 @@ def fit(
     *,
     seed: int,
     weights: Mapping[str, Tensor] | None = None,
+    autoencoder: Path | None = None,
     checkpoint_dir: Path | None = None,
     on_step: OnStep | None = None,
 ) -> training.TrainResult:
     """Train `network` by `recipe` on the frames `rows` [M] of the training data, from `weights` if they are given.
 
-    A signal that comes meanwhile ends it after a step, with a checkpoint in `checkpoint_dir`.
+    A latent network takes its autoencoder as it is from the folder `autoencoder`, or else trains one of its own. A
+    signal that comes meanwhile ends it after a step, with a checkpoint in `checkpoint_dir`.
     """
-    model = networks.build(network_config(network, data, seed))
+    model = networks.build(network_config(network, recipe, data, seed, autoencoder))
     model.standardize(data["embeddings"][rows])
     if weights is not None:
         model.load_state_dict(weights)
@@ -56,16 +58,31 @@ def fit(
                 draw = batches(recipe, data, rows)
                 return training.train(model, draw, config, checkpoint_dir=checkpoint_dir, on_step=after_step)
             assert isinstance(model, networks.Latent), f"{network} has a recipe of another kind of network"
-            first, main = _autoencoder_config(recipe, config), PartialState().is_main_process
-            with progress("train, autoencoder", first.steps, "step", kept=True, shown=main) as bar:
-                draw = latents.batches(
-                    model, recipe, data, rows, first, checkpoint_dir=checkpoint_dir, on_step=then(shown_on(bar))
-                )
+            if autoencoder is not None:
+                latents.load(model.autoencoder, autoencoder)
+            else:
+                _fit_autoencoder(model, recipe, data, rows, config, checkpoint_dir, then)
+            draw = latents.batches(model, recipe, data, rows)
             result = training.train(model.flow, draw, config, checkpoint_dir=checkpoint_dir, on_step=after_step)
             model.cpu().flow.load_state_dict(result.network.state_dict())
             return replace(result, network=model.eval())
     except (training.NotFinite, ValueError) as error:
         raise StippleError(f"train ({network}): {error}") from None
+
+
+def _fit_autoencoder(
+    model: networks.Latent,
+    recipe: LatentRecipe,
+    data: dict[str, Any],
+    rows: Tensor,
+    config: training.TrainConfig,
+    checkpoint_dir: Path | None,
+    then: Callable[[OnStep], OnStep],
+) -> None:
+    config = _autoencoder_config(recipe, config)
+    folder = None if checkpoint_dir is None else checkpoint_dir / "autoencoder"
+    with progress("train, autoencoder", config.steps, "step", kept=True, shown=PartialState().is_main_process) as bar:
+        latents.fit(model, recipe, data, rows, config, checkpoint_dir=folder, on_step=then(shown_on(bar)))
 
 
 def config_of(recipe: Recipe | LatentRecipe, seed: int) -> training.TrainConfig:
@@ -101,9 +118,13 @@ def _warmup(steps: int, schedule: str) -> int:
     return min(100, steps // 10) if schedule == "cosine" else 0
 
 
-def network_config(network: str, data: dict[str, Any], seed: int) -> dict[str, Any]:
-    sizes = {} if network == "latent" else {"dim": 2}
-    return {"name": network, **sizes, "condition_dim": data["embeddings"].shape[1], "seed": seed}
+def network_config(
+    network: str, recipe: Recipe | LatentRecipe, data: dict[str, Any], seed: int, autoencoder: Path | None = None
+) -> dict[str, Any]:
+    config = {"name": network, "condition_dim": data["embeddings"].shape[1], "seed": seed}
+    if network != "latent":
+        return config | {"dim": 2}
+    return config | ({} if autoencoder is None else {"autoencoder": latents.sizes(autoencoder)})
 
 
 def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.DrawBatch:
@@ -114,6 +135,8 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
             f"holds {data['num_points']} of each frame; lower it, or raise points.num_points"
         )
 
+    conditions = training_set.some_conditions if recipe.wordings else training_set.conditions
+
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = rows[torch.randint(len(rows), (recipe.clouds,), generator=generator)]
         if recipe.fresh_points:
@@ -121,7 +144,7 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
         else:
             order = torch.randperm(data["num_points"], generator=generator)[: recipe.points]
             clouds = data["point_clouds"][index][:, order]
-        return clouds, data["embeddings"][index]
+        return clouds, conditions(data, index, generator)
 
     return draw
 

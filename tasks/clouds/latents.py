@@ -1,20 +1,33 @@
 """Latents of the training set's frames: an autoencoder of their weight maps, and the vectors that it makes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from fm import autoencoder, networks, training
-from tasks.clouds import density
+from fm import networks, training
+from fm.autoencoder import Autoencoder, bound
+from tasks.clouds import density, training_set
 from tasks.settings import LatentRecipe
 
 ENCODED = 64  # frames at once
 
 
-def batches(
+def sizes(folder: Path) -> dict[str, Any]:
+    """Of the autoencoder in `folder`."""
+    return json.loads((folder / "config.json").read_text())
+
+
+def load(autoencoder: Autoencoder, folder: Path) -> None:
+    """Take the weights of the autoencoder in `folder`, which has the sizes that `sizes` gives."""
+    autoencoder.load_state_dict(load_file(folder / "model.safetensors"))
+
+
+def fit(
     network: networks.Latent,
     recipe: LatentRecipe,
     data: dict[str, Any],
@@ -23,11 +36,8 @@ def batches(
     *,
     checkpoint_dir: Path | None,
     on_step: Callable[[training.Progress], None],
-) -> training.DrawBatch:
-    """Train the autoencoder of `network` on the frames `rows` [M]; then random latents [clouds, L] and conditions.
-
-    `config` is the autoencoder's, and `on_step` is called after each of its steps.
-    """
+) -> None:
+    """Train the autoencoder of `network` on the frames `rows` [M]."""
     maps, side = data["density"], network.autoencoder.side
 
     def draw_densities(generator: torch.Generator) -> Tensor:
@@ -37,15 +47,21 @@ def batches(
         mirrored = torch.rand(len(index), 1, 1, generator=generator) < 0.5
         return torch.where(mirrored, grid.flip(-1), grid)
 
-    folder = None if checkpoint_dir is None else checkpoint_dir / "autoencoder"
-    loss = autoencoder.bound(network.autoencoder, draw_densities)
-    result = training.optimize(network.autoencoder, loss, config, checkpoint_dir=folder, on_step=on_step)
+    loss = bound(network.autoencoder, draw_densities)
+    result = training.optimize(network.autoencoder, loss, config, checkpoint_dir=checkpoint_dir, on_step=on_step)
     network.cpu().autoencoder.load_state_dict(result.network.state_dict())
-    mean, std = network.encode(density.raster(maps, few, side) for few in rows.split(ENCODED))
+
+
+def batches(network: networks.Latent, recipe: LatentRecipe, data: dict[str, Any], rows: Tensor) -> training.DrawBatch:
+    """Random frames out of `rows` [M]: a latent of each [clouds, L], and conditions [clouds, C]."""
+    mean, std = network.encode(
+        density.raster(data["density"], few, network.autoencoder.side) for few in rows.split(ENCODED)
+    )
+    conditions = training_set.some_conditions if recipe.wordings else training_set.conditions
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = torch.randint(len(rows), (recipe.clouds,), generator=generator)
         noise = torch.randn(recipe.clouds, mean.shape[1], generator=generator)
-        return mean[index] + std[index] * noise, data["embeddings"][rows[index]]
+        return mean[index] + std[index] * noise, conditions(data, rows[index], generator)
 
     return draw

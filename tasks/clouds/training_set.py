@@ -10,6 +10,7 @@ from tasks.clouds import artifacts
 from tasks.errors import StippleError
 
 TRAIN, HELD_OUT = "train", "held_out"
+WORDINGS_SHARE = 0.5
 
 
 def load(root: Path) -> dict[str, Any]:
@@ -27,6 +28,25 @@ def load(root: Path) -> dict[str, Any]:
 def rows_of(data: dict[str, Any], split: str) -> Tensor:
     """Indices [M] of the frames on one side of the split."""
     return torch.tensor([i for i, side in enumerate(data["split"]) if side == split])
+
+
+def conditions(data: dict[str, Any], index: Tensor, _generator: torch.Generator) -> Tensor:
+    """What the frames in `index` [B] are drawn from, [B, C]: the embeddings of their summaries."""
+    return data["embeddings"][index]
+
+
+def some_conditions(data: dict[str, Any], index: Tensor, generator: torch.Generator) -> Tensor:
+    """What the frames in `index` [B] are drawn from in training, [B, C]: the summary's embedding, or a wording's.
+
+    One half of the time each, where a frame has wordings.
+    """
+    count = torch.tensor([len(texts) for texts in data["wordings"]])
+    start = (count.cumsum(0) - count)[index]
+    chosen = start + (torch.rand(len(index), generator=generator) * count[index]).long()
+    shorter = (torch.rand(len(index), generator=generator) < WORDINGS_SHARE) & (count[index] > 0)
+    conditions = data["embeddings"][index]
+    conditions[shorter] = data["wording_embeddings"][chosen[shorter]]
+    return conditions
 
 
 def clip_of(frame_id: str) -> str:

@@ -16,7 +16,7 @@ import yaml
 
 from tasks.errors import StippleError
 from tasks.models import hf
-from tasks.settings import Checkpoint
+from tasks.settings import Checkpoint, Pinned
 
 log = logging.getLogger("stipple.checkpoints")
 
@@ -35,7 +35,7 @@ class Located:
         return {"pretrained_model_name_or_path": self.name, "trust_remote_code": False, **pin}
 
 
-def locate(checkpoint: Checkpoint, root: Path = Path()) -> Located:
+def locate(checkpoint: Pinned, root: Path = Path()) -> Located:
     """Find the checkpoint and check its pin: a folder against its digest, a hub branch resolved to today's commit."""
     folder = root / checkpoint.model
     if folder.is_dir():
@@ -56,6 +56,14 @@ def locate(checkpoint: Checkpoint, root: Path = Path()) -> Located:
         )
     commit = checkpoint.revision if is_commit(checkpoint.revision) else _resolve(checkpoint.model, checkpoint.revision)
     return Located(checkpoint.model, commit, commit)
+
+
+def folder(checkpoint: Pinned, root: Path = Path()) -> Path:
+    """Where a checkpoint that has to be a local folder lies; its pin is checked."""
+    found = locate(checkpoint, root)
+    if found.revision is not None:
+        raise StippleError(f"{checkpoint.model} is on the hub, but only a local folder will do; download it there")
+    return Path(found.name)
 
 
 def first_with(checkpoint: Checkpoint, places: Iterable[Path]) -> Path | None:

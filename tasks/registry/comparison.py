@@ -9,7 +9,6 @@ import json
 import subprocess
 from collections.abc import Callable
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -94,20 +93,13 @@ def measure(
 
 
 def scored(drawn: list[Tensor], truths: list[Tensor], texts: list[str]) -> dict[str, np.ndarray]:
-    """Each metric of the gate, for drawings [F, N, 2] of each text, 2 or more times, and true clouds: metric → [F].
-
-    The energy score (Gneiting and Raftery, "Strictly Proper Scoring Rules, Prediction, and Estimation", 2007, eq. 21)
-    is the distance to the truth less half the distance of two drawings. It is best for drawings as varied as the truth
-    is, given the text; the average of all faces that a text fits is near to each of them, and loses by it.
-    """
+    """Each metric of the gate, for drawings [F, N, 2] of each text, 2 or more times, and true clouds: metric → [F]."""
     pairs = list(zip(drawn, truths, strict=True))
-    chamfer = _mean([metrics.chamfer(x, truth) for x, truth in pairs])
-    apart = _mean([metrics.chamfer(one, other) for one, other in combinations(drawn, 2)])
     nearest = [metrics.pairwise_sliced_w2(x, truth).argmin(dim=1) for x, truth in pairs]
     found = [torch.tensor([texts[i] == text for i, text in zip(index, texts, strict=True)]) for index in nearest]
     return {
-        "energy": chamfer - apart / 2,
-        "chamfer": chamfer,
+        "energy": scoring.energy(drawn, truths).double().numpy(),
+        "chamfer": _mean([metrics.chamfer(x, truth) for x, truth in pairs]),
         "sliced_w2": _mean([metrics.sliced_w2(x, truth) for x, truth in pairs]),
         "retrieval": _mean(found),
     }

@@ -5,6 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
+DIMENSIONS = 512
+"""Of the embeddings."""
+
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -55,7 +58,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         attempts=pa.int32(),
         row_key=pa.string(),
     ),
-    "embeddings": _schema(frame_id=pa.string(), embedding=pa.list_(pa.float32(), 512), row_key=pa.string()),
+    "embeddings": _schema(
+        frame_id=pa.string(),
+        embedding=pa.list_(pa.float32(), DIMENSIONS),
+        wordings=pa.list_(pa.string()),
+        wording_embeddings=pa.list_(pa.list_(pa.float32(), DIMENSIONS)),
+        row_key=pa.string(),
+    ),
     "quarantine": _schema(
         source=pa.string(),
         frame_id=pa.string(),

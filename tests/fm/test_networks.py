@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fm import networks
 
@@ -73,6 +75,29 @@ def test_film_sees_the_condition_standardised():
     plain = network(x, t, (conditions[:2] - conditions.mean(0)) / conditions.std(0, correction=0))
     network.standardize(conditions)
     assert torch.allclose(network(x, t, conditions[:2]), plain, atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 99))
+def test_the_components_of_the_condition_are_white_and_are_part_of_the_network(rows, components, seed):
+    generator = torch.Generator().manual_seed(seed)
+    conditions = torch.randn(rows, 6, generator=generator) @ torch.randn(6, 6, generator=generator) + 3
+    network = networks.build({"name": "film", "condition_dim": 6, "components": components})
+    network.standardize(conditions)
+    white = network.standardized(conditions)
+    assert white.shape == (rows, components)
+    used = min(components, rows - 1)
+    torch.testing.assert_close(
+        white.T @ white / rows, torch.diag((torch.arange(components) < used).float()), atol=1e-3, rtol=0
+    )
+    other = networks.build({"name": "film", "condition_dim": 6, "components": components, "seed": 1})
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(other.standardized(conditions), white)
+
+
+def test_more_components_than_the_condition_has_numbers_are_refused():
+    with pytest.raises(ValueError, match="components is 7, but must be 1 to condition_dim = 6, or None"):
+        networks.build({"name": "film", "condition_dim": 6, "components": 7})
 
 
 @pytest.mark.parametrize("dim", [2, 3, 5])

@@ -51,7 +51,7 @@ def settings(**train: Any) -> Settings:
         "evaluate": params.evaluate.model_copy(update={"steps": 2, "baseline_steps": 3}),
         "draw": params.draw.model_copy(update={"steps": 2}),
     }
-    profile = own.profile.model_copy(update={"embedder": embedder})
+    profile = own.profile.model_copy(update={"embedder": embedder, "autoencoder": None})
     return Settings(params=params.model_copy(update=changed), profile=profile)
 
 
@@ -104,6 +104,8 @@ def _row(clip: str, index: int) -> dict:
         "weights": {"bytes": png, "path": None},
         "summary": f"A {clip.partition('.')[0]}, moved {index} times.",
         "embedding": (embedding / np.linalg.norm(embedding)).astype(np.float32),
+        "wordings": [clip.partition(".")[0]] * (index % 2),
+        "wording_embeddings": [np.full(512, 512**-0.5, np.float32)] * (index % 2),
     }
     maps = density.from_maps([png])
     generator = torch.Generator().manual_seed(CLIPS.index(clip) * 10 + index)

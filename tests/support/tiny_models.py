@@ -56,6 +56,7 @@ def profile() -> Profile:
         captioner=CaptionerCheckpoint(model="captioner", **generator, image_side=SIDE, max_new_tokens=60),
         summarizer=GeneratorCheckpoint(model="summarizer", **generator, max_new_tokens=80),
         embedder=Checkpoint(model="embedder", **common, batch_size=4),
+        autoencoder=None,
     )
 
 

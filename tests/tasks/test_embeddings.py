@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tasks import embeddings
 from tasks.errors import StippleError
+from tasks.models.embedder import load_embedder
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS
 from tests.support import tiny_models
@@ -52,6 +53,27 @@ def test_embeddings_have_length_one_in_the_order_of_the_summaries(root):
     assert (summary["computed"], summary["reused"]) == (4, 1)
     assert summary["cosine"]["max"] == 1
     assert summary["cosine"]["min"] < 0.999
+
+
+def test_shorter_wordings_are_embedded_beside_each_summary(root):
+    text = "Left, smiling. He has red hair, a beard and glasses. He wears a hat."
+    run(root, [text, "Left, smiling."])
+    first, second = tables.read(root / "data" / "embeddings.parquet")
+    assert first["wordings"][0] == "Left, smiling" and 2 <= len(first["wordings"]) <= embeddings.WORDINGS
+    parts = {"Left", "smiling", "He has red hair", "a beard", "glasses", "He wears a hat"}
+    assert all(
+        wording.startswith("Left, smiling") and set(wording.split(", ")) < parts for wording in first["wordings"]
+    )
+    embedder = load_embedder(tiny_models.settings().profile.embedder, root)
+    np.testing.assert_allclose(np.array(first["wording_embeddings"]), embedder(first["wordings"]), atol=1e-6)
+    assert second["wordings"] == ["Left, smiling"] and embeddings.wordings(text) == first["wordings"]
+
+
+@given(st.text())
+def test_any_text_has_few_wordings_none_of_which_is_empty_or_itself(text):
+    found = embeddings.wordings(text)
+    assert len(found) <= embeddings.WORDINGS and len(set(found)) == len(found)
+    assert all(wording and wording != text for wording in found)
 
 
 def test_embeddings_come_back_from_the_store_and_from_the_table_with_the_same_bytes(root):

@@ -6,8 +6,9 @@ import shutil
 import pytest
 import torch
 
+from fm import metrics
 from tasks import evaluate
-from tasks.clouds import training_set
+from tasks.clouds import scoring, training_set
 from tasks.errors import StippleError
 from tests.support import small_project
 
@@ -42,10 +43,50 @@ def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byt
     assert json.loads(first["metrics.json"]) == {
         "chamfer": scores["chamfer"]["model"],
         "sliced_w2": scores["sliced_w2"]["model"],
+        "energy": scores["energy"]["model"],
         "own_frame": scores["retrieval_frame"]["model"],
+        "told_apart": scores["told_apart"]["model"],
     }
+    assert scores["texts"]["prompts"].keys() == set(small_project.settings().params.draw.prompts)
+    assert all(-1 <= near <= 1 for near, _ in scores["texts"]["prompts"].values())
     evaluate.run(small_project.settings(), root)
     assert outputs(root) == first
+
+
+def test_another_frame_of_the_same_words_is_a_floor_where_there_is_one(root):
+    evaluate.run(small_project.settings(), root)
+    assert "same_words" not in json.loads((root / "data" / "evaluation" / "scores.json").read_text())["chamfer"]
+    data = training_set.load(root)
+    data["summaries"] = [name.partition(".")[0] for name in data["frame_ids"]]
+    torch.save(data, root / "data" / "train_data.pt")
+    evaluate.run(small_project.settings(), root)
+    chamfer = json.loads((root / "data" / "evaluation" / "scores.json").read_text())["chamfer"]
+    assert chamfer["floor"] < chamfer["same_words"] < chamfer["mean_cloud"]
+    assert "another frame of the very same words" in (root / "data" / "evaluation" / "report.md").read_text()
+
+
+def test_a_blur_is_told_apart_from_faces_though_it_is_nearer_to_them():
+    """Two kinds of cloud that nothing in a text tells apart: the mean of both is nearer to each than the wrong one."""
+    generator = torch.Generator().manual_seed(0)
+
+    def kind(number):
+        return torch.randn(200, 2, generator=generator) * 0.05 + torch.tensor([[-1.0, 1.0][number], 0.0])
+
+    def crisp(count):
+        return torch.stack([kind(int(torch.randint(2, (1,), generator=generator))) for _ in range(count)])
+
+    def blurred(count):
+        return torch.stack([torch.cat([kind(0)[:100], kind(1)[:100]]) for _ in range(count)])
+
+    truth = crisp(24)
+    chamfer = {name: metrics.chamfer(draw(24), truth).mean() for name, draw in (("crisp", crisp), ("blur", blurred))}
+    assert chamfer["blur"] < chamfer["crisp"]
+    energy = {
+        name: scoring.energy([draw(24), draw(24)], [truth, truth]).mean()
+        for name, draw in (("crisp", crisp), ("blur", blurred))
+    }
+    assert energy["crisp"] < energy["blur"]
+    assert scoring.told_apart(crisp(24), truth) < 0.75 and scoring.told_apart(blurred(24), truth) == 1
 
 
 def test_the_report_counts_the_held_out_clips_and_not_those_that_happen_to_be_drawn(root, monkeypatch):

@@ -44,8 +44,7 @@ def with_train(settings, **changes):
 
 
 def checkpoint_dir(root, settings):
-    params = settings.params
-    return root / train.CHECKPOINTS / train.run_digest(root, params.train, params.seed)
+    return root / train.CHECKPOINTS / train.run_digest(root, settings)
 
 
 def test_writes_a_network_that_its_card_describes(root, settings):
@@ -194,8 +193,10 @@ def test_batches_are_fresh_points_of_the_frames_whose_conditions_they_carry(root
     generator = torch.Generator().manual_seed(0)
     (first, conditions), (second, _) = draw(generator), draw(generator)
     assert first.shape == (4, 32, 2) and not torch.equal(first, second)
+    owners = [frame for frame, texts in enumerate(data["wordings"]) for _ in texts]
+    known = torch.cat([data["embeddings"], data["wording_embeddings"]])
     for cloud, condition in zip(first, conditions, strict=True):
-        frame = int((data["embeddings"] == condition).all(1).nonzero())
+        frame = [*range(len(data["frame_ids"])), *owners][int((known == condition).all(1).nonzero()[0])]
         assert frame in rows
         nearest = torch.cdist(cloud, data["point_clouds"][frame]).amin(1)
         assert nearest.max() < 1.5

@@ -57,9 +57,9 @@ def test_training_begins_as_the_champion_and_gives_the_same_bytes_again(root):
 
 def test_a_checkpoint_of_another_start_is_not_taken_over(root):
     own = settings()
-    scratch = train.run_digest(root, own.params.train, 0)
+    scratch = train.run_digest(root, own)
     warm_start.choose(own, root)
-    assert train.run_digest(root, own.params.train, 0) != scratch
+    assert train.run_digest(root, own) != scratch
 
 
 def test_scratch_is_the_default_and_the_way_back(root):
