@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks import harness
 from tasks.project import overrides
 
-SMALLER = {"train.recipes.film.steps": 300, "evaluate.baseline_steps": 100}
+SMALLER = {"train.recipes.latent.steps": 300, "evaluate.baseline_steps": 100}
 BATCHES = 500
 DEPLOYMENTS = ("dataset/dataset", "training/train", "retrain/retrain")
 

@@ -69,7 +69,7 @@ def _of(*names: str) -> Callable[[type[Overrides]], type[Overrides]]:
 
 
 _DATA = ("profile", "input", "frames.every", "captions.prompt", "summaries.prompt", "dataset.held_out")
-_TRAINING = ("train.network", "train.recipes.film.steps")
+_TRAINING = ("train.network", "train.recipes.latent.steps")
 
 
 @_of(*_DATA)

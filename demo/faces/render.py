@@ -7,14 +7,14 @@ the cheeks, hides the far ear and lets hair cover what it should.
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from demo.faces.canvas import SUPERSAMPLING, Canvas, Color, View, mix
 from demo.faces.characters import Character, Pose
 from demo.faces.expressions import Face, face_of
 from demo.faces.features import Features
 from demo.faces.hair import Hair, cap
-from demo.faces.head import jaw_of, mesh, shell, with_jaw_dropped
+from demo.faces.head import jaw_of, mesh, on_face, shell, with_jaw_dropped
 
 BACKGROUND = (233, 237, 243)
 SKIN: dict[str, Color] = {
@@ -46,10 +46,25 @@ TOP: dict[str, Color] = {
 YAW, UP, DOWN = np.radians((48.0, 30.0, 27.0))
 
 
+def view_of(pose: Pose, side: int) -> View:
+    return View(YAW * pose.yaw, (UP if pose.pitch > 0 else DOWN) * pose.pitch, side)
+
+
+def features_area(character: Character, pose: Pose, side: int) -> np.ndarray:
+    """Where brows, eyes, nose and mouth are in a picture of `side` pixels: bool [side, side]."""
+    along, ones = np.linspace(-1, 1, 25), np.ones(25)
+    around = np.stack([np.r_[along, ones, -along, -ones], np.r_[-ones, along, ones, -along]])
+    x, y = around * [[0.62], [0.7]] + [[0.0], [0.08]]
+    edge = view_of(pose, side).project(on_face(x, y, jaw_of(character.gender))) / SUPERSAMPLING
+    area = Image.new("1", (side, side))
+    ImageDraw.Draw(area).polygon(edge.ravel().tolist(), fill=1)
+    return np.asarray(area)
+
+
 def draw(character: Character, pose: Pose, side: int = 256) -> Image.Image:
     """An RGB picture of `side` x `side` pixels on a plain light ground; the same arguments give the same bytes."""
     size = side * SUPERSAMPLING
-    view = View(YAW * pose.yaw, (UP if pose.pitch > 0 else DOWN) * pose.pitch, side)
+    view = view_of(pose, side)
     canvas = Canvas(Image.new("RGB", (size, size), BACKGROUND), view.unit)
     skin, top = SKIN[character.skin], TOP[character.top_color]
     jaw = jaw_of(character.gender)

@@ -204,7 +204,7 @@ def test_nights_promote_rest_and_go_on_when_a_clip_came(served: psutil.Popen, co
     with edited(project / "params.yaml") as params:
         params["frames"]["every"] = 30
         params["dataset"]["held_out"] = 0.5
-        params["train"]["recipes"]["film"] |= {"steps": 80, "clouds": 16}
+        params["train"]["recipes"]["latent"] |= {"steps": 80, "clouds": 16}
         rules = params["promote"]
         rules |= {"metric": "sliced_w2", "min_clips": 2, "margin": 0.0, "confidence": 0.01, "frames": 12, "draws": 2}
         rules["tolerance"] = dict.fromkeys(rules["tolerance"], 1.0)
@@ -234,7 +234,7 @@ def test_beside_a_deployment_run_a_command_ends_and_ctrl_c_ends_them_all(
     served: psutil.Popen, command: Command, project: Path, home: Path
 ) -> None:
     with edited(project / "params.yaml") as params:
-        params["train"]["recipes"]["film"]["steps"] = 100_000
+        params["train"]["recipes"]["latent"]["steps"] = 100_000
     assert command("prefect", "deployment", "run", "training/train").returncode == 0
     until((project / ".stipple" / "lock").read_text)
     done = command("stipple", "run")

@@ -99,7 +99,7 @@ def test_retraining_promotes_what_is_better_and_nothing_else(project: Path, run:
 
     def retrain(steps: int, metric: str, start: str = "scratch") -> str:
         with edited(project / "params.yaml") as params:
-            params["train"]["recipes"]["film"] |= {"steps": steps, "clouds": 16}
+            params["train"]["recipes"]["latent"] |= {"steps": steps, "clouds": 16}
             params["promote"]["metric"] = metric
             params["retrain"]["start"] = start
         return run(project, "stipple", "retrain")

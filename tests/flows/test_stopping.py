@@ -30,7 +30,7 @@ def new(new_project: Callable[[int], Path]) -> Callable[[], Path]:
         with edited(project / "profiles" / "demo.yaml") as profile:
             profile["captioner"]["batch_size"] = 2
         with edited(project / "params.yaml") as params:
-            params["train"]["recipes"]["film"] |= {"steps": STEPS, "clouds": 8, "checkpoint_every": 10 * STEPS}
+            params["train"]["recipes"]["latent"] |= {"steps": STEPS, "clouds": 8, "checkpoint_every": 10 * STEPS}
             params["promote"]["frames"] = 8
         return project
 

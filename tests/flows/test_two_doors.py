@@ -37,7 +37,7 @@ def clean(empty: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Pa
 def tried(clean: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """The same after one experiment more."""
     project = shutil.copytree(clean, tmp_path_factory.mktemp("tried") / "project", symlinks=True)
-    assert "Running stage 'train'" in run(project, "dvc", "exp", "run", "-S", "train.recipes.film.steps=21")
+    assert "Running stage 'train'" in run(project, "dvc", "exp", "run", "-S", "train.recipes.latent.steps=21")
     return project
 
 
@@ -92,7 +92,7 @@ def test_after_an_experiment_there_is_nothing_to_do_and_the_way_back_is_free(
     project = shutil.copytree(tried, tmp_path / "project", symlinks=True)
     assert digests(project)["data/model.safetensors"] != digests(clean)["data/model.safetensors"]
     nothing_is_left(project, run)
-    assert "Running stage" not in run(project, "dvc", "exp", "run", "-S", "train.recipes.film.steps=20")
+    assert "Running stage" not in run(project, "dvc", "exp", "run", "-S", "train.recipes.latent.steps=20")
     assert digests(project) == digests(clean)
     assert "up to date" in run(project, "dvc", "status")
 
@@ -104,7 +104,7 @@ def test_what_dvc_shows_of_two_runs_fits_a_terminal_and_needs_no_network(tried: 
     assert set(shown.split()) >= metrics and max(map(len, shown.splitlines())) <= 100
     shown = run(project, "dvc", "exp", "show", "--only-changed", "--drop", "data/|Created")
     header = next(line for line in shown.splitlines() if "Experiment" in line).split()
-    assert header == ["Experiment", *(name for name in header if name in metrics), "train.recipes.film.steps"]
+    assert header == ["Experiment", *(name for name in header if name in metrics), "train.recipes.latent.steps"]
     same = len(metrics) + 2 - len(header)  # scores that came out the same are not shown, and would take 12 columns each
     assert max(map(len, shown.splitlines())) + 12 * same <= 100
     run(project, "dvc", "plots", "diff", "HEAD")

@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_changed_value_changes_its_own_characters_alone(root: Path) -> None:
     before = (root / "params.yaml").read_text().splitlines()
-    overrides.write(root, {"train.recipes.film.steps": 5, "input": "my clips: #1", "dataset.held_out": 0.5})
+    overrides.write(root, {"train.recipes.latent.steps": 5, "input": "my clips: #1", "dataset.held_out": 0.5})
     after = (root / "params.yaml").read_text().splitlines()
     assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == [
         (before[4], before[4].replace("demo/clips", '"my clips: #1"')),
