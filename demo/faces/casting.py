@@ -5,6 +5,7 @@ without a picture. Two of the cast differ in at least `APART` attributes besides
 """
 
 from dataclasses import astuple, replace
+from functools import cache
 
 import numpy as np
 
@@ -16,9 +17,18 @@ SEED = 24  # of 60, the one whose rarest hair style, headwear or colour among th
 LEARNED, LEARNED_SEED = 9000, 1  # pictures and seed of demo/checkpoints/train_captioner.py
 
 
-def learned() -> set[tuple[str | bool, ...]]:
-    """The attributes of every character that the captioner was trained on."""
-    return {any_character(np.random.default_rng((LEARNED_SEED, number))).attributes for number in range(LEARNED)}
+@cache
+def learned() -> frozenset[tuple[str | bool, ...]]:
+    """The attributes of every character that the captioner was trained on, when the cast was its first eight."""
+    first = {member.attributes for member in CAST[:FIRST]}
+
+    def drawn(number: int) -> tuple[str | bool, ...]:
+        rng = np.random.default_rng((LEARNED_SEED, number))
+        while (attributes := any_character(rng).attributes) in first:
+            pass
+        return attributes
+
+    return frozenset(map(drawn, range(LEARNED)))
 
 
 def cast() -> list[Character]:
