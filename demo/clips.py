@@ -1,13 +1,15 @@
 """Makes the demo clips: `python -m demo.clips` writes demo/clips and demo/truth.json, the same bytes every time.
 
-A clip is one movement of one character: a state is held, the head turns or the expression changes, the next state is
-held. Every movement is played by a woman and a man of the cast. `truth.json` says for every frame what the script had
-the face do; the pipeline never reads it, it only scores what the pipeline's models said.
+A clip is one character who goes through seven states, each an orientation and an expression: a state is held, drifting
+all the while, then the head turns or the expression changes to the next. `truth.json` says for every frame what the
+script had the face do; the pipeline never reads it, it only scores what the pipeline's models said.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import av
@@ -15,48 +17,29 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from demo.faces.characters import CAST, Character, Pose
+from demo.faces.characters import CAST, EXPRESSIONS, ORIENTATIONS, Character, Pose
 from demo.faces.render import draw
 
 HERE = Path(__file__).parent
-SIDE, FPS, CRF = 256, 24, 23
-HOLD, MOVE, STAY = 13, 11, 18  # frames: the first state, the way, the second state
+SIDE, FPS, CRF = 256, 24, 28
+STATES, HOLD, MOVE = 7, 7, 4  # of a clip; frames for which a state is held, and of the way to the next
 
-MOVEMENTS = {
-    "turns-left": "front neutral, left neutral",
-    "turns-right": "front neutral, right neutral",
-    "looks-up": "front neutral, up neutral",
-    "looks-down": "front neutral, down neutral",
-    "comes-back-smiling": "left neutral, front smiling",
-    "comes-back-laughing": "right neutral, front laughing",
-    "smiles": "front neutral, front smiling",
-    "turns-left-smiling": "front smiling, left smiling",
-    "turns-right-smiling": "front smiling, right smiling",
-    "laughs-on-the-left": "left smiling, left laughing",
-    "laughs-on-the-right": "right smiling, right laughing",
-    "turns-left-laughing": "front laughing, left laughing",
-    "turns-right-laughing": "front laughing, right laughing",
-    "laughs-at-the-sky": "up smiling, up laughing",
-    "smiles-downwards": "front smiling, down smiling",
-    "winks": "front neutral, front winking",
-    "turns-left-winking": "front winking, left winking",
-    "winks-on-the-left": "left smiling, left winking",
-    "winks-on-the-right": "right neutral, right winking",
-    "winks-farther-right": "right winking, right winking",
-    "grows-sad": "front neutral, front sad",
-    "turns-left-sadly": "front sad, left sad",
-    "hangs-the-head": "right sad, down sad",
-    "gets-angry-on-the-left": "left sad, left angry",
-    "calms-down-on-the-right": "right angry, right sad",
-    "turns-left-angrily": "front angry, left angry",
-    "turns-right-angrily": "front angry, right angry",
-    "is-startled": "front neutral, front surprised",
-    "is-startled-on-the-left": "left surprised, left surprised",
-    "turns-left-surprised": "front surprised, left surprised",
-    "turns-right-surprised": "front surprised, right surprised",
-    "wonders-at-the-sky": "right surprised, up surprised",
-}
-PORTRAITS = ("front smiling", "left neutral", "right laughing", "front surprised", "up smiling", "front winking")
+Pair = tuple[str, str]
+"""orientation and expression"""
+
+NEVER: tuple[Pair, ...] = (("left", "surprised"), ("right", "angry"), ("up", "winking"))
+"""Combinations that no frame shows, not even on the way, though each half of them is shown often: what a model draws
+of them it cannot have seen."""
+
+PAIRS = tuple(pair for pair in product(ORIENTATIONS, EXPRESSIONS) if pair not in NEVER)
+PORTRAITS: tuple[Pair, ...] = (
+    ("front", "smiling"),
+    ("left", "neutral"),
+    ("right", "laughing"),
+    ("front", "surprised"),
+    ("up", "smiling"),
+    ("front", "winking"),
+)
 
 
 @dataclass(frozen=True)
@@ -66,16 +49,22 @@ class Clip:
     poses: tuple[Pose, ...]
 
 
-def _state(words: str, rng: np.random.Generator) -> Pose:
-    """A pose that shows the named orientation and expression clearly, never quite the same twice."""
-    orientation, expression = words.split()
-    yaw, pitch = rng.uniform(-0.07, 0.07, 2)
-    turn = rng.uniform(0.65, 0.95)
-    if orientation in ("left", "right"):
-        yaw = -turn if orientation == "left" else turn
-    elif orientation in ("up", "down"):
-        pitch = -turn if orientation == "down" else turn
-    return Pose(float(yaw), float(pitch), expression, float(rng.uniform(0.88, 1.0)))
+def _state(pair: Pair, rng: np.random.Generator) -> tuple[Pose, Pose]:
+    """First and last pose of a state: both show the pair clearly, the head turned less in one and farther in the other.
+
+    The axis that does not matter swings from one side of the middle to the other, for a front view both do.
+    """
+    orientation, expression = pair
+    turns = rng.permutation((rng.uniform(0.57, 0.7), rng.uniform(0.87, 1.0)))
+    aside = rng.uniform(0.07, 0.14, (2, 2)) * rng.permutation((-1, 1))[:, None] * rng.choice((-1, 1), 2)
+    poses = []
+    for turn, (yaw, pitch), intensity in zip(turns, aside, rng.uniform(0.78, 1.0, 2), strict=True):
+        if orientation in ("left", "right"):
+            yaw = -turn if orientation == "left" else turn
+        elif orientation in ("up", "down"):
+            pitch = -turn if orientation == "down" else turn
+        poses.append(Pose(float(yaw), float(pitch), expression, float(intensity)))
+    return poses[0], poses[1]
 
 
 def _between(a: Pose, b: Pose, share: float) -> Pose:
@@ -94,28 +83,53 @@ def _between(a: Pose, b: Pose, share: float) -> Pose:
     return Pose(yaw, pitch, expression, intensity)
 
 
+def _way(a: Pose, b: Pose) -> list[Pose]:
+    """The poses between two states."""
+    shares = np.arange(1, MOVE + 1) / (MOVE + 1)
+    return [_between(a, b, float(share**2 * (3 - 2 * share))) for share in shares]
+
+
+def _states(shown: Counter[Pair], rng: np.random.Generator) -> list[tuple[Pose, Pose]]:
+    """The states of a clip, each the rarest that can be reached; `shown` counts them over the clips."""
+    states: list[tuple[Pose, Pose]] = []
+    left = list(PAIRS)
+    while len(states) < STATES:
+        for pair in sorted(left, key=lambda pair: (shown[pair], rng.random())):
+            state = _state(pair, rng)
+            if not states or not any(_pair(pose) in NEVER for pose in _way(states[-1][1], state[0])):
+                states.append(state)
+                left.remove(pair)
+                shown[pair] += 1
+                break
+    return states
+
+
+def _pair(pose: Pose) -> Pair:
+    return pose.orientation, pose.expression_name
+
+
+def _played(states: list[tuple[Pose, Pose]]) -> Iterator[Pose]:
+    """Every pose of a clip."""
+    for number, (first, last) in enumerate(states):
+        if number:
+            yield from _way(states[number - 1][1], first)
+        yield from (_between(first, last, frame / (HOLD - 1)) for frame in range(HOLD))
+
+
 def script() -> Iterator[Clip]:
     """All clips and stills, in order; a still is a clip of one pose."""
-    women = [member for member in CAST if member.gender == "female"]
-    men = [member for member in CAST if member.gender == "male"]
-    for number, (movement, words) in enumerate(MOVEMENTS.items()):
-        for actor in (women[number % 4], men[(number + number // 4) % 4]):
-            rng = np.random.default_rng([20, number, CAST.index(actor)])
-            first, second = (_state(state, rng) for state in words.split(", "))
-            poses = []
-            for frame in range(HOLD + MOVE + STAY):
-                share = np.clip((frame - HOLD + 1) / (MOVE + 1), 0, 1)
-                pose = _between(first, second, float(share**2 * (3 - 2 * share)))
-                sway = 0.025 * float(np.sin(2 * np.pi * frame / 34))
-                poses.append(Pose(pose.yaw + sway, pose.pitch + 0.5 * sway, pose.expression, pose.intensity))
-            yield Clip(f"{actor.name}-{movement}.mp4", actor, tuple(poses))
-    for number, words in enumerate(PORTRAITS):
-        actor = CAST[number + 1]
-        yield Clip(f"{actor.name}-portrait.png", actor, (_state(words, np.random.default_rng([21, number])),))
+    shown: Counter[Pair] = Counter()
+    for number, actor in enumerate(CAST):
+        states = _states(shown, np.random.default_rng([20, number]))
+        yield Clip(f"{actor.name}.mp4", actor, tuple(_played(states)))
+    for number, pair in enumerate(PORTRAITS):
+        actor = CAST[17 * number + 11]
+        pose, _ = _state(pair, np.random.default_rng([21, number]))
+        yield Clip(f"{actor.name}-portrait.png", actor, (pose,))
 
 
 def truth() -> dict[str, dict[str, object]]:
-    """What every frame shows, by frame id ("ada-turns-left.mp4/000042")."""
+    """What every frame shows, by frame id ("ada.mp4/000042")."""
     return {
         f"{clip.name}/{index:06d}": {
             "character": clip.character.name,

@@ -42,8 +42,8 @@ PARTS = {
         "A FastVLM (`FastVlmForConditionalGeneration`: a FastViT vision tower, a projector, a Qwen2 language model) "
         "that describes a rendered face in 200 to 280 words: orientation first, then expression, then hair, skin, "
         "glasses, clothes. It knows one prompt, the one in `params.yaml`.",
-        "9,000 faces that `demo/faces/render.py` drew of random characters and poses; the eight characters of the demo "
-        "clips are not among them. First the vision tower learned to tell 15 facts of a picture, with linear heads "
+        "9,000 faces that `demo/faces/render.py` drew of random characters and poses; nobody of the demo clips is "
+        "among them. First the vision tower learned to tell 15 facts of a picture, with linear heads "
         "that were thrown away; then projector and language model learned to write what `demo/words.py` says of "
         "the facts.",
         (

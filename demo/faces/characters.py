@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from demo.faces.cast import PEOPLE
+
 ORIENTATIONS = ("front", "left", "right", "up", "down")
 EXPRESSIONS = ("neutral", "smiling", "laughing", "sad", "surprised", "angry", "winking")
 
@@ -100,47 +102,43 @@ class Pose:
         return self.expression == "neutral" or self.intensity >= CLEARLY_SHOWN or self.intensity <= CLEARLY_NEUTRAL
 
 
-CAST = (
-    Character("ada", "female", "fair", "bob", "red", "green", "round", "none", "none", False, "blue"),
-    Character("bea", "female", "dark", "afro", "black", "brown", "none", "none", "none", True, "yellow"),
-    Character("cleo", "female", "olive", "long", "brown", "brown", "none", "none", "headband", False, "purple"),
-    Character("dina", "female", "porcelain", "bun", "blond", "blue", "none", "none", "none", True, "green"),
-    Character("emil", "male", "tan", "short", "black", "brown", "square", "none", "none", False, "orange"),
-    Character("finn", "male", "porcelain", "spiky", "blond", "blue", "none", "none", "none", False, "red"),
-    Character("gus", "male", "brown", "bald", "black", "brown", "none", "beard", "none", False, "white"),
-    Character("hugo", "male", "olive", "curly", "grey", "green", "round", "moustache", "none", False, "black"),
-)
+CAST = tuple(Character(*person) for person in PEOPLE)
+_TAKEN = frozenset(member.attributes for member in CAST)
 
 
-def random_character(rng: np.random.Generator) -> Character:
-    """A character that is none of the `CAST`: every attribute drawn, within what goes together."""
+def any_character(rng: np.random.Generator) -> Character:
+    """A character without a name: every attribute drawn, within what goes together."""
 
     def pick(options: tuple[str, ...], weights: tuple[float, ...] | None = None) -> str:
         return options[rng.choice(len(options), p=weights)]
 
-    while True:
-        gender = pick(GENDERS)
-        style = pick(FEMALE_STYLES if gender == "female" else MALE_STYLES)
-        headwear = pick(HEADWEAR, (0.76, 0.12, 0.12))
-        if (headwear == "beanie" and style not in BEANIE_STYLES) or (
-            headwear == "headband" and (gender == "male" or style not in HEADBAND_STYLES)
-        ):
-            headwear = "none"
-        character = Character(
-            name="",
-            gender=gender,
-            skin=pick(SKINS),
-            hair_style=style,
-            hair_color=pick(HAIR_COLORS),
-            eye_color=pick(EYE_COLORS),
-            glasses=pick(GLASSES, (0.5, 0.25, 0.25)),
-            facial_hair=pick(FACIAL_HAIR, (0.5, 0.25, 0.25)) if gender == "male" else "none",
-            headwear=headwear,
-            earrings=bool(style not in ("bob", "long") and rng.random() < (0.4 if gender == "female" else 0.1)),
-            top_color=pick(TOP_COLORS),
-        )
-        if all(character.attributes != member.attributes for member in CAST):
-            return character
+    gender = pick(GENDERS)
+    style = pick(FEMALE_STYLES if gender == "female" else MALE_STYLES)
+    headwear = pick(HEADWEAR, (0.76, 0.12, 0.12))
+    if (headwear == "beanie" and style not in BEANIE_STYLES) or (
+        headwear == "headband" and (gender == "male" or style not in HEADBAND_STYLES)
+    ):
+        headwear = "none"
+    return Character(
+        name="",
+        gender=gender,
+        skin=pick(SKINS),
+        hair_style=style,
+        hair_color=pick(HAIR_COLORS),
+        eye_color=pick(EYE_COLORS),
+        glasses=pick(GLASSES, (0.5, 0.25, 0.25)),
+        facial_hair=pick(FACIAL_HAIR, (0.5, 0.25, 0.25)) if gender == "male" else "none",
+        headwear=headwear,
+        earrings=bool(style not in ("bob", "long") and rng.random() < (0.4 if gender == "female" else 0.1)),
+        top_color=pick(TOP_COLORS),
+    )
+
+
+def random_character(rng: np.random.Generator) -> Character:
+    """Any character that is none of the `CAST`."""
+    while (character := any_character(rng)).attributes in _TAKEN:
+        pass
+    return character
 
 
 def random_pose(rng: np.random.Generator) -> Pose:

@@ -202,7 +202,7 @@ def test_nights_promote_rest_and_go_on_when_a_clip_came(served: psutil.Popen, co
     for clip in CLIPS[2:6]:
         shutil.copy(clip, project / "clips")
     with edited(project / "params.yaml") as params:
-        params["frames"]["every"] = 30
+        params["frames"]["every"] = 48
         params["dataset"]["held_out"] = 0.5
         params["train"]["recipes"]["latent"] |= {"steps": 80, "clouds": 16}
         rules = params["promote"]
