@@ -1,10 +1,13 @@
 # make run: the main job, end to end · make test: everything the project promises · make faults: kills and damage, on purpose
-.PHONY: run test faults clusters bench demo-models demo-clips lint
+.PHONY: run read test faults clusters bench demo-models demo-clips lint
 export DVC_NO_ANALYTICS = 1
 BIN = .venv/bin
 
 run: .venv/ready
 	$(BIN)/stipple run
+
+read: .venv/ready  # after `run`: what a classifier sees in the model's drawings
+	$(BIN)/python -m demo.reading
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder  # a file at a time for each core

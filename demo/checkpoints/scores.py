@@ -5,19 +5,23 @@ counts for orientation, or for expression, only if it shows one clearly.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from demo import reader
 from demo.faces.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose
 from demo.phrasings import read
 from demo.words import facts, summary
-from tasks import captions, settings, summaries
+from tasks import captions, points, settings, summaries
 from tasks.clips import media
+from tasks.clouds import density
 from tasks.errors import Refused
 from tasks.models.embedder import Embedder, load_embedder
 
@@ -29,6 +33,9 @@ GOALS = {
     "summaries keep both facts": 0.97,
     "embeddings: the nearest agrees on both": 0.90,
     "embeddings: free phrasings land right": 0.90,
+}
+READER_GOALS = {
+    f"the reader tells {fact.replace('_', ' ')}": 0.99 if fact == "orientation" else 0.95 for fact in reader.FACTS
 }
 PHRASINGS = {
     "a face looking to the left, smiling": ("left", "smiling"),
@@ -61,20 +68,26 @@ class Words:
     embeddings: np.ndarray
 
 
+def pictures(given: settings.Settings, clips: Sequence[str] | None = None, root: Path = Path()) -> dict[str, bytes]:
+    """The kept frames of the demo clips (or of those named), as PNGs by frame id."""
+    params = given.params.frames
+    return {
+        f"{path.name}/{picture.index:06d}": _png(picture)
+        for path in sorted((root / CLIPS).iterdir())
+        if clips is None or path.name in clips
+        for picture in media.pictures(path, params.every, params.max_side)
+    }
+
+
 def describe(given: settings.Settings, clips: Sequence[str] | None = None, root: Path = Path()) -> Words:
     """Run captioner, summarizer and embedder over the kept frames of the demo clips (or of those named)."""
     truth = json.loads((root / TRUTH).read_text())
     profile, params = given.profile, given.params
-    frames = {
-        f"{path.name}/{picture.index:06d}": _png(picture)
-        for path in sorted((root / CLIPS).iterdir())
-        if clips is None or path.name in clips
-        for picture in media.pictures(path, params.frames.every, params.frames.max_side)
-    }
-    pictures = list(frames.values())
+    frames = pictures(given, clips, root)
+    encoded = list(frames.values())
     said = []
-    for start in range(0, len(pictures), profile.captioner.batch_size):
-        some = pictures[start : start + profile.captioner.batch_size]
+    for start in range(0, len(encoded), profile.captioner.batch_size):
+        some = encoded[start : start + profile.captioner.batch_size]
         said += captions.caption(some, checkpoint=profile.captioner, prompt=params.captions.prompt, root=root)
     texts = [json.loads(_good(row))["caption"] for row in said]
     answers = []
@@ -127,6 +140,35 @@ def score(words: Words, given: settings.Settings, root: Path = Path()) -> dict[s
     }
 
 
+def true_maps(
+    given: settings.Settings, clips: Sequence[str] | None = None, root: Path = Path()
+) -> tuple[dict[str, Tensor], list[dict[str, str]]]:
+    """Where the kept frames of the demo clips (or of those named) have points, and the facts that each shows."""
+    truth, cast = json.loads((root / TRUTH).read_text()), {member.name: member for member in CAST}
+    frames = pictures(given, clips, root)
+    weighing = given.params.points.weighting
+    maps = density.from_maps(points.encode(points.weigh(points.decode(png), weighing)) for png in frames.values())
+    return maps, [reader.truth_of(cast[truth[frame]["character"]], truth[frame]) for frame in frames]
+
+
+def score_reader(clouds: Tensor, true: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """The share of clouds of which the reader tells each fact right."""
+    said = reader.read(clouds)
+    return {
+        f"the reader tells {fact.replace('_', ' ')}": _mean(
+            said[fact][row] == facts[fact] for row, facts in enumerate(true) if fact in facts
+        )
+        for fact in reader.FACTS
+    }
+
+
+def read_all(given: settings.Settings) -> dict[str, float]:
+    """The reader's score on a true cloud of every kept frame of the demo clips."""
+    maps, true = true_maps(given)
+    generator = torch.Generator().manual_seed(given.params.seed)
+    return score_reader(density.draw(maps, torch.arange(len(true)), reader.POINTS, generator), true)
+
+
 def phrasings_land(embedder: Embedder) -> float:
     """Share of `PHRASINGS` that lie nearest to a summary of what they mean, of all faces of every fifth character."""
     ways = {"front": (0.0, 0.0), "left": (-0.7, 0.0), "right": (0.7, 0.0), "up": (0.0, 0.7), "down": (0.0, -0.7)}
@@ -168,10 +210,11 @@ def _png(picture: media.Picture) -> bytes:
 
 def show(scored: dict[str, float]) -> None:
     """Print the scores beside the goals."""
+    goals = GOALS | READER_GOALS
     for name, value in scored.items():
-        print(f"{name:48} {value:8.4g}" + (f"   (goal: {GOALS[name]})" if name in GOALS else ""))
+        print(f"{name:48} {value:8.4g}" + (f"   (goal: {goals[name]})" if name in goals else ""))
 
 
 if __name__ == "__main__":
     given = settings.load()
-    show(score(describe(given), given))
+    show(score(describe(given), given) | read_all(given))
