@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from safetensors.torch import load_file
 
-from demo.checkpoints import scores, train_captioner, train_embedder, train_reader, train_summarizer
+from demo.checkpoints import scores, train_autoencoder, train_captioner, train_embedder, train_reader, train_summarizer
 from tasks import settings
 from tasks.models import checkpoints
 
@@ -34,6 +34,7 @@ class Part:
     does: str
     training: str
     scores: tuple[str, ...]
+    library: str = "transformers"
 
     @property
     def in_the_run(self) -> bool:
@@ -81,7 +82,7 @@ PARTS = {
         "Stipple's demo embedder",
         "feature-extraction",
         "A CLIP text tower (`CLIPTextModelWithProjection`, 512 dimensions, 77 positions) that puts texts about one "
-        "face close together. What a text leaves open is taken from one usual face, so a terse prompt means it.",
+        "face close together. What a text leaves open has no part in its place: whoever draws from it may settle it.",
         "Summaries and free phrasings of random facts (`demo/words.py`, `demo/phrasings.py`), each sent to the place "
         "that `demo/checkpoints/train_embedder.py` gives its face. No picture took part: it knows nothing of CLIP's "
         "images.",
@@ -93,6 +94,19 @@ PARTS = {
             "cosine, std",
             "cosine, min",
         ),
+    ),
+    "autoencoder": Part(
+        train_autoencoder.train,
+        "Stipple's demo autoencoder",
+        "feature-extraction",
+        "An autoencoder (`fm.autoencoder.Autoencoder`) that makes 64 numbers of where a face has points, and draws them "
+        "again as a map of densities, 128 cells a side. The flow of the demo's model moves in these numbers, as Stable "
+        "Diffusion's moves in those of a published autoencoder of photographs.",
+        "10,000 random faces, drawn by `demo/faces/render.py` and weighed as the pipeline's `points` does, and their "
+        "mirror images, by the likelihood of the points; what brows, eyes, nose and mouth show counts more. No word "
+        "took part.",
+        scores.RECONSTRUCTION,
+        library="stipple-flow",
     ),
     "reader": Part(
         train_reader.train,
@@ -106,7 +120,7 @@ PARTS = {
     ),
 }
 
-SCOPE = """library_name: transformers
+SCOPE = """library_name: {library}
 pipeline_tag: {pipeline}
 scope:
   knows: Stipple's own rendered faces
@@ -155,7 +169,9 @@ def write_card(name: str, scored: dict[str, float]) -> None:
     rows = [f"| {score} | {scored[score]:.4g} |" for score in part.scores]
     card = CARD.format(
         title=part.title,
-        scope=SCOPE.format(pipeline=part.pipeline, palette_share=PALETTE_SHARE) if part.in_the_run else "",
+        scope=SCOPE.format(library=part.library, pipeline=part.pipeline, palette_share=PALETTE_SHARE)
+        if part.in_the_run
+        else "",
         does=part.does,
         purpose=FOR_THE_RUN if part.in_the_run else FOR_SCORES,
         training=part.training,

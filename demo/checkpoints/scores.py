@@ -19,12 +19,15 @@ from demo import reader
 from demo.faces.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose
 from demo.phrasings import read
 from demo.words import facts, summary
+from fm import grids, metrics
 from tasks import captions, points, settings, summaries
 from tasks.clips import media
-from tasks.clouds import density
+from tasks.clouds import density, latents
 from tasks.errors import Refused
+from tasks.models import checkpoints
 from tasks.models.embedder import Embedder, load_embedder
 
+BATCH = 64
 CLIPS, TRUTH = Path("demo/clips"), Path("demo/truth.json")
 GOALS = {
     "captions name the orientation": 0.99,
@@ -37,6 +40,7 @@ GOALS = {
 READER_GOALS = {
     f"the reader tells {fact.replace('_', ' ')}": 0.99 if fact == "orientation" else 0.95 for fact in reader.FACTS
 }
+RECONSTRUCTION = ("encoded and decoded: the reader tells expression", "encoded and decoded: Chamfer", "floor: Chamfer")
 PHRASINGS = {
     "a face looking to the left, smiling": ("left", "smiling"),
     "Front-facing, smiling expression": ("front", "smiling"),
@@ -163,10 +167,25 @@ def score_reader(clouds: Tensor, true: Sequence[Mapping[str, str]]) -> dict[str,
 
 
 def read_all(given: settings.Settings) -> dict[str, float]:
-    """The reader's score on a true cloud of every kept frame of the demo clips."""
+    """The reader's score on a true cloud of each kept frame of the demo clips, and on what the autoencoder makes of it."""
     maps, true = true_maps(given)
     generator = torch.Generator().manual_seed(given.params.seed)
-    return score_reader(density.draw(maps, torch.arange(len(true)), reader.POINTS, generator), true)
+    frames = torch.arange(len(true))
+    clouds, again = (density.draw(maps, frames, reader.POINTS, generator) for _ in range(2))
+    noise = torch.randn(clouds.shape, generator=generator)
+    decoded = torch.cat([reconstructed(given, maps, some, noise[some]) for some in frames.split(BATCH)])
+    values = score_reader(decoded, true)["the reader tells expression"], metrics.chamfer(decoded, clouds).mean()
+    floor = metrics.chamfer(again, clouds).mean()
+    return score_reader(clouds, true) | dict(zip(RECONSTRUCTION, map(float, (*values, floor)), strict=True))
+
+
+@torch.no_grad()
+def reconstructed(given: settings.Settings, maps: dict[str, Tensor], frames: Tensor, noise: Tensor) -> Tensor:
+    """Clouds [B, N, 2] of `frames` [B], encoded and decoded by the profile's autoencoder, from noise [B, N, 2]."""
+    assert given.profile.autoencoder is not None
+    model = latents.load(checkpoints.folder(given.profile.autoencoder))
+    mean, _ = model.encode(density.raster(maps, frames, model.side))
+    return grids.transport(model.decode(mean).exp(), noise, extent=density.EXTENT)
 
 
 def phrasings_land(embedder: Embedder) -> float:

@@ -59,7 +59,7 @@ def fit(
                 return training.train(model, draw, config, checkpoint_dir=checkpoint_dir, on_step=after_step)
             assert isinstance(model, networks.Latent), f"{network} has a recipe of another kind of network"
             if autoencoder is not None:
-                latents.load(model.autoencoder, autoencoder)
+                model.autoencoder = latents.load(autoencoder)
             else:
                 _fit_autoencoder(model, recipe, data, rows, config, checkpoint_dir, then)
             draw = latents.batches(model, recipe, data, rows)

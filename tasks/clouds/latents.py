@@ -22,9 +22,11 @@ def sizes(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "config.json").read_text())
 
 
-def load(autoencoder: Autoencoder, folder: Path) -> None:
-    """Take the weights of the autoencoder in `folder`, which has the sizes that `sizes` gives."""
+def load(folder: Path) -> Autoencoder:
+    """The autoencoder in `folder`."""
+    autoencoder = Autoencoder(**sizes(folder))
     autoencoder.load_state_dict(load_file(folder / "model.safetensors"))
+    return autoencoder.eval()
 
 
 def fit(
