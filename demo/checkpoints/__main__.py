@@ -99,7 +99,7 @@ PARTS = {
         train_autoencoder.train,
         "Stipple's demo autoencoder",
         "feature-extraction",
-        "An autoencoder (`fm.autoencoder.Autoencoder`) that makes 64 numbers of where a face has points, and draws them "
+        "An autoencoder (`fm.autoencoder`) that makes 64 numbers of where a face has points, and draws them "
         "again as a map of densities, 128 cells a side. The flow of the demo's model moves in these numbers, as Stable "
         "Diffusion's moves in those of a published autoencoder of photographs.",
         "10,000 random faces, drawn by `demo/faces/render.py` and weighed as the pipeline's `points` does, and their "

@@ -40,7 +40,7 @@ GOALS = {
 READER_GOALS = {
     f"the reader tells {fact.replace('_', ' ')}": 0.99 if fact == "orientation" else 0.95 for fact in reader.FACTS
 }
-RECONSTRUCTION = ("encoded and decoded: the reader tells expression", "encoded and decoded: Chamfer", "floor: Chamfer")
+RECONSTRUCTION = ("encoded, decoded: the reader tells expression", "encoded, decoded: Chamfer", "floor: Chamfer")
 PHRASINGS = {
     "a face looking to the left, smiling": ("left", "smiling"),
     "Front-facing, smiling expression": ("front", "smiling"),
@@ -167,7 +167,7 @@ def score_reader(clouds: Tensor, true: Sequence[Mapping[str, str]]) -> dict[str,
 
 
 def read_all(given: settings.Settings) -> dict[str, float]:
-    """The reader's score on a true cloud of each kept frame of the demo clips, and on what the autoencoder makes of it."""
+    """The reader's score on a cloud of each kept frame of the demo clips, and on what the autoencoder makes of it."""
     maps, true = true_maps(given)
     generator = torch.Generator().manual_seed(given.params.seed)
     frames = torch.arange(len(true))
