@@ -8,6 +8,7 @@ Beside the drawings stand true clouds of the same faces, which say how well the 
 import argparse
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from demo.prompts import PROMPTS
 from demo.reader import FACTS, POINTS, read, truth_of
 from tasks import settings
 from tasks.clouds import artifacts, density, drawing, generation, training_set
+from tasks.errors import StippleError
 from tasks.progress import progress
 
 DRAWN = 2  # drawings of each prompt
@@ -83,6 +85,10 @@ def main() -> None:
 def sets(root: Path, model: generation.Model, seed: int) -> dict[str, Set]:
     """What is drawn, by name; without the unseen pairs if training shows all."""
     data, truth = training_set.load(root), json.loads((root / TRUTH).read_text())
+    if strange := [frame for frame in data["frame_ids"] if frame not in truth]:
+        raise StippleError(
+            f"data has {strange[0]}, of which {TRUTH} says nothing; `make run` on today's demo clips first"
+        )
     embedder = generation.embedder_of(model, root)
     typed = [(text, wanted) for text, said in PROMPTS.items() for wanted in [asked(said)] * DRAWN]
     found = {
@@ -192,4 +198,7 @@ def table(scores: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StippleError as error:
+        sys.exit(f"{error}")
