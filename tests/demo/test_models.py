@@ -79,7 +79,7 @@ def test_what_stays_the_same_is_in_the_embedding_too(given):
 def test_the_checkpoints_are_small_pinned_and_honest(given):
     size = sum(path.stat().st_size for path in (ROOT / "models/demo").rglob("*") if path.is_file())
     assert size < 20e6
-    for name in ("captioner", "summarizer", "embedder"):
+    for name in ("captioner", "summarizer", "embedder", "autoencoder"):
         checkpoint = getattr(given.profile, name)
         assert checkpoint.revision == checkpoints.locate(checkpoint, ROOT).digest
         card = (ROOT / checkpoint.model / "README.md").read_text()

@@ -1,14 +1,20 @@
 """The latent network in the pipeline: trained, cut and gone on with, drawn from, and the scale of its latents."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fm import networks
+from fm.autoencoder import Autoencoder
 from tasks import dataset, draw, evaluate, train
 from tasks.clouds import artifacts, drawing, fitting, generation, training_set
+from tasks.errors import StippleError
+from tasks.models import checkpoints
+from tasks.settings import Pinned
 from tests.support import small_project
 
 OUTPUTS = ("model.safetensors", "model.json", "training.csv")
@@ -98,3 +104,27 @@ def test_it_may_begin_as_an_earlier_one(project, settings):
     again = fitting.fit("latent", settings.params.train.recipes.latent, data, rows, seed=0, weights=weights)
     fresh = fitting.fit("latent", settings.params.train.recipes.latent, data, rows, seed=0)
     assert again.losses[0] != fresh.losses[0]
+
+
+def test_an_autoencoder_that_came_along_is_taken_as_it_is(project, settings, tmp_path):
+    root = shutil.copytree(project, tmp_path / "project")
+    config = {"side": 64, "latent": 5, "widths": [32, 16]}
+    (root / "encoder").mkdir()
+    own = Autoencoder(**config)
+    save_file(
+        {name: weight.half() for name, weight in own.state_dict().items()}, root / "encoder" / "model.safetensors"
+    )
+    (root / "encoder" / "config.json").write_text(json.dumps(config))
+    pinned = Pinned(model="encoder", revision=checkpoints.folder_digest(root / "encoder"))
+    given = settings.model_copy(update={"profile": settings.profile.model_copy(update={"autoencoder": pinned})})
+    assert train.run_digest(root, given) != train.run_digest(root, settings)
+    train.run(given, root)
+    network = generation.load(root / artifacts.MODEL).network
+    assert all(
+        torch.equal(network.autoencoder.state_dict()[name], weight.half().float())
+        for name, weight in own.state_dict().items()
+    )
+    assert draw.run(given, root)["drawings"] == len(given.params.draw.prompts)
+    (root / "encoder" / "config.json").write_text(json.dumps(config | {"latent": 6}))
+    with pytest.raises(StippleError, match="encoder: its files have the digest sha256:"):
+        train.run(given, root)
