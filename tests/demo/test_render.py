@@ -163,7 +163,7 @@ def test_the_committed_clips_are_all_there_and_small():
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == len(clips[name].poses)
     drawn = np.asarray(draw(clips[name].character, clips[name].poses[-1]), dtype=float)
-    assert np.abs(frames[-1] - drawn).mean() < 3
+    assert np.abs(frames[-1] - drawn).mean() < 4  # 9 of the frame before
 
 
 def test_a_clip_repeats_to_the_byte(tmp_path: Path):
