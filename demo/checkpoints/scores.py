@@ -145,11 +145,11 @@ def score(words: Words, given: settings.Settings, root: Path = Path()) -> dict[s
 
 
 def true_maps(
-    given: settings.Settings, clips: Sequence[str] | None = None, root: Path = Path()
+    given: settings.Settings, clips: Sequence[str] | None = None, root: Path = Path(), *, every: int = 1
 ) -> tuple[dict[str, Tensor], list[dict[str, str]]]:
-    """Where the kept frames of the demo clips (or of those named) have points, and the facts that each shows."""
+    """Where kept frames of the demo clips (or of those named) have points, and the facts that each of them shows."""
     truth, cast = json.loads((root / TRUTH).read_text()), {member.name: member for member in CAST}
-    frames = pictures(given, clips, root)
+    frames = dict(list(pictures(given, clips, root).items())[::every])
     weighing = given.params.points.weighting
     maps = density.from_maps(points.encode(points.weigh(points.decode(png), weighing)) for png in frames.values())
     return maps, [reader.truth_of(cast[truth[frame]["character"]], truth[frame]) for frame in frames]

@@ -13,8 +13,11 @@ from demo.faces.characters import CAST, Pose
 from tasks import settings
 from tests.support import ROOT
 
-CLIPS = 16  # of the demo's; all take longer, `python -m demo.checkpoints.scores`
-SOME = 128  # clouds, evenly spread over theirs
+CLIPS, EVERY = (
+    3,
+    4,
+)  # every third clip, every fourth of its frames; all take longer, `python -m demo.checkpoints.scores`
+FEWER = 0.03  # what half the points may cost
 
 
 Shown = tuple[dict[int, Tensor], list[dict[str, str]]]
@@ -24,13 +27,12 @@ Shown = tuple[dict[int, Tensor], list[dict[str, str]]]
 def shown() -> Shown:
     """True clouds by number of points, and the facts they show."""
     clips = sorted(path.name for path in (ROOT / scores.CLIPS).iterdir())
-    maps, true = scores.true_maps(settings.load(ROOT), clips[:: max(1, len(clips) // CLIPS)], ROOT)
-    some = torch.linspace(0, len(true) - 1, min(SOME, len(true))).long()
+    maps, true = scores.true_maps(settings.load(ROOT), clips[::CLIPS], ROOT, every=EVERY)
     clouds = {
-        number: scores.density.draw(maps, some, number, torch.Generator().manual_seed(0))
+        number: scores.density.draw(maps, torch.arange(len(true)), number, torch.Generator().manual_seed(0))
         for number in (512, reader.POINTS, 2048)
     }
-    return clouds, [true[row] for row in some]
+    return clouds, true
 
 
 @pytest.mark.parametrize(("points", "noise"), [(reader.POINTS, 0.0), (512, 0.0), (2048, 0.0), (reader.POINTS, 0.03)])
@@ -40,7 +42,7 @@ def test_true_clouds_are_read_right(shown: Shown, points: int, noise: float) -> 
     scored = scores.score_reader(clouds[points] + blur, true)
     scores.show(scored)
     for name, goal in scores.READER_GOALS.items():
-        assert scored[name] >= goal, name
+        assert scored[name] >= goal - (FEWER if points < reader.POINTS else 0), name
 
 
 def test_noise_is_read_at_random(shown: Shown) -> None:
