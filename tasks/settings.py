@@ -85,14 +85,14 @@ class LatentRecipe(Fit):
 
 
 class Recipes(Section):
-    film: Recipe
     latent: LatentRecipe
+    film: Recipe
     baseline: Recipe
     baseline_small: Recipe = Field(alias="baseline-small")
 
 
 class Train(Section):
-    network: Literal["film", "latent", "baseline", "baseline-small"] = Field(description="Which recipe is trained.")
+    network: Literal["latent", "film", "baseline", "baseline-small"] = Field(description="Which recipe is trained.")
     processes: Count
     recipes: Recipes
 

@@ -47,7 +47,9 @@ def settings(**train: Any) -> Settings:
     changed = {
         "points": params.points.model_copy(update={"num_points": POINTS}),
         "dataset": params.dataset.model_copy(update={"max_quarantined": 1.0}),
-        "train": params.train.model_copy(update={"recipes": params.train.recipes.model_copy(update=recipes)}),
+        "train": params.train.model_copy(
+            update={"network": "film", "recipes": params.train.recipes.model_copy(update=recipes)}
+        ),
         "evaluate": params.evaluate.model_copy(update={"steps": 2, "baseline_steps": 3}),
         "draw": params.draw.model_copy(update={"steps": 2}),
     }
