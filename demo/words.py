@@ -282,7 +282,7 @@ def _looks(facts: Facts) -> tuple[dict[tuple[str, ...], str], dict[tuple[str, ..
         has["glasses",] = f"{facts['glasses']} glasses"
     if facts["facial_hair"] != "none":
         has["facial_hair",] = _article(facts["facial_hair"])
-    wears = {("top_color",): _article(f"{facts['top_color']} top")}
+    wears: dict[tuple[str, ...], str] = {("top_color",): _article(f"{facts['top_color']} top")}
     if facts["headwear"] != "none":
         wears["headwear",] = _article(facts["headwear"])
     if facts["earrings"] == "yes":

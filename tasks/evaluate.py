@@ -62,7 +62,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
                 network, wanted, points, steps=steps, guidance=guidance, seed=seed, on_clouds=bar.advance
             )
 
-    networks = {"model": (model.network, params.guidance)}
+    networks: dict[str, tuple[nn.Module, float]] = {"model": (model.network, params.guidance)}
     if params.baseline_steps:
         networks["baseline"] = (baseline(settings, data, trained, params.baseline_steps), 1.0)
     truths = [true(rows), true(rows)]

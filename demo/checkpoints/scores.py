@@ -174,9 +174,9 @@ def read_all(given: settings.Settings) -> dict[str, float]:
     clouds, again = (density.draw(maps, frames, reader.POINTS, generator) for _ in range(2))
     noise = torch.randn(clouds.shape, generator=generator)
     decoded = torch.cat([reconstructed(given, maps, some, noise[some]) for some in frames.split(BATCH)])
-    values = score_reader(decoded, true)["the reader tells expression"], metrics.chamfer(decoded, clouds).mean()
-    floor = metrics.chamfer(again, clouds).mean()
-    return score_reader(clouds, true) | dict(zip(RECONSTRUCTION, map(float, (*values, floor)), strict=True))
+    expression = score_reader(decoded, true)["the reader tells expression"]
+    apart = [float(metrics.chamfer(some, clouds).mean()) for some in (decoded, again)]
+    return score_reader(clouds, true) | dict(zip(RECONSTRUCTION, [expression, *apart], strict=True))
 
 
 @torch.no_grad()

@@ -53,8 +53,8 @@ def train(folder: Path, *, faces: int = 10_000, steps: int = 13_000, clouds: int
             if progress.step % 10 == 0:
                 bar.set_postfix(loss=f"{progress.loss:.4f}")
 
-        model = training.optimize(model, loss, config, on_step=shown).network
-    save_file({name: weight.half() for name, weight in model.state_dict().items()}, folder / "model.safetensors")
+        trained = training.optimize(model, loss, config, on_step=shown).network
+    save_file({name: weight.half() for name, weight in trained.state_dict().items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
 
 
