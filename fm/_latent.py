@@ -34,7 +34,7 @@ class Latent(nn.Module):
         self.condition_dim, self.extent = condition_dim, extent
         self.autoencoder = Autoencoder(**(autoencoder or {}))
         size = self.autoencoder.latent
-        own = {"width": 256, "blocks": 4, "bandwidth": 0.2, "frequencies": 64} | (flow or {})
+        own = {"width": 256, "blocks": 4, "embedding": 256, "bandwidth": 0.2, "frequencies": 64} | (flow or {})
         self.flow = Film(dim=size, condition_dim=condition_dim, **own)
         self.register_buffer("latent_mean", torch.zeros(size))
         self.register_buffer("latent_std", torch.ones(size))

@@ -60,6 +60,7 @@ class Fit(Section):
     ema: Share
     condition_dropout: Share
     wordings: bool
+    condition_noise: Annotated[float, Field(ge=0)]
     checkpoint_every: Count
 
 

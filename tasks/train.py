@@ -66,7 +66,7 @@ def _run(settings: Settings, root: Path) -> dict[str, Any]:
         )
     if main:
         card = {
-            "network": fitting.network_config(params.network, recipe, data, seed, autoencoder),
+            "network": fitting.network_config(params.network, data, seed, autoencoder),
             "embedder": data["embedder"],
             "num_points": data["num_points"],
             "recipe": recipe.model_dump(),

@@ -146,8 +146,7 @@ It knows rendered faces and nothing else: {purpose}
 
 ## Scores
 
-On {frames} frames of the demo clips, whose characters were in no training picture
-(`python -m demo.checkpoints.scores`):
+On {frames} frames of the demo clips (`python -m demo.checkpoints.scores`):
 
 | | |
 |---|---|

@@ -37,7 +37,7 @@ def fit(
     A latent network takes its autoencoder as it is from the folder `autoencoder`, or else trains one of its own. A
     signal that comes meanwhile ends it after a step, with a checkpoint in `checkpoint_dir`.
     """
-    model = networks.build(network_config(network, recipe, data, seed, autoencoder))
+    model = networks.build(network_config(network, data, seed, autoencoder))
     model.standardize(data["embeddings"][rows])
     if weights is not None:
         model.load_state_dict(weights)
@@ -118,9 +118,7 @@ def _warmup(steps: int, schedule: str) -> int:
     return min(100, steps // 10) if schedule == "cosine" else 0
 
 
-def network_config(
-    network: str, recipe: Recipe | LatentRecipe, data: dict[str, Any], seed: int, autoencoder: Path | None = None
-) -> dict[str, Any]:
+def network_config(network: str, data: dict[str, Any], seed: int, autoencoder: Path | None = None) -> dict[str, Any]:
     config = {"name": network, "condition_dim": data["embeddings"].shape[1], "seed": seed}
     if network != "latent":
         return config | {"dim": 2}
@@ -135,7 +133,7 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
             f"holds {data['num_points']} of each frame; lower it, or raise points.num_points"
         )
 
-    conditions = training_set.some_conditions if recipe.wordings else training_set.conditions
+    conditions = training_set.conditions(data, rows, wordings=recipe.wordings, noise=recipe.condition_noise)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = rows[torch.randint(len(rows), (recipe.clouds,), generator=generator)]
@@ -144,7 +142,7 @@ def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.Draw
         else:
             order = torch.randperm(data["num_points"], generator=generator)[: recipe.points]
             clouds = data["point_clouds"][index][:, order]
-        return clouds, conditions(data, index, generator)
+        return clouds, conditions(index, generator)
 
     return draw
 

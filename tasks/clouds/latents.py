@@ -59,11 +59,11 @@ def batches(network: networks.Latent, recipe: LatentRecipe, data: dict[str, Any]
     mean, std = network.encode(
         density.raster(data["density"], few, network.autoencoder.side) for few in rows.split(ENCODED)
     )
-    conditions = training_set.some_conditions if recipe.wordings else training_set.conditions
+    conditions = training_set.conditions(data, rows, wordings=recipe.wordings, noise=recipe.condition_noise)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = torch.randint(len(rows), (recipe.clouds,), generator=generator)
         noise = torch.randn(recipe.clouds, mean.shape[1], generator=generator)
-        return mean[index] + std[index] * noise, conditions(data, rows[index], generator)
+        return mean[index] + std[index] * noise, conditions(rows[index], generator)
 
     return draw

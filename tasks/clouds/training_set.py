@@ -1,5 +1,6 @@
 """The training data that stage `dataset` writes: reading it, and its two sides."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,29 @@ def rows_of(data: dict[str, Any], split: str) -> Tensor:
     return torch.tensor([i for i, side in enumerate(data["split"]) if side == split])
 
 
-def conditions(data: dict[str, Any], index: Tensor, _generator: torch.Generator) -> Tensor:
-    """What the frames in `index` [B] are drawn from, [B, C]: the embeddings of their summaries."""
-    return data["embeddings"][index]
+def conditions(
+    data: dict[str, Any], rows: Tensor, *, wordings: bool, noise: float
+) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """What frames in `index` [B] are drawn from in training, [B, C]: the embedding of a summary.
 
-
-def some_conditions(data: dict[str, Any], index: Tensor, generator: torch.Generator) -> Tensor:
-    """What the frames in `index` [B] are drawn from in training, [B, C]: the summary's embedding, or a wording's.
-
-    One half of the time each, where a frame has wordings.
+    With `wordings` it is one half of the time that of a wording, where the frame has some. `noise` is what is added, as
+    a share of the standard deviation of each of the C numbers over `rows` [M].
     """
+    spread = noise * data["embeddings"][rows].std(0, correction=0)
     count = torch.tensor([len(texts) for texts in data["wordings"]])
-    start = (count.cumsum(0) - count)[index]
-    chosen = start + (torch.rand(len(index), generator=generator) * count[index]).long()
-    shorter = (torch.rand(len(index), generator=generator) < WORDINGS_SHARE) & (count[index] > 0)
-    conditions = data["embeddings"][index]
-    conditions[shorter] = data["wording_embeddings"][chosen[shorter]]
-    return conditions
+    first = count.cumsum(0) - count
+
+    def draw(index: Tensor, generator: torch.Generator) -> Tensor:
+        found = data["embeddings"][index]
+        if wordings:
+            chosen = first[index] + (torch.rand(len(index), generator=generator) * count[index]).long()
+            shorter = (torch.rand(len(index), generator=generator) < WORDINGS_SHARE) & (count[index] > 0)
+            found[shorter] = data["wording_embeddings"][chosen[shorter]]
+        if noise:
+            found = found + spread * torch.randn(found.shape, generator=generator)
+        return found
+
+    return draw
 
 
 def clip_of(frame_id: str) -> str:
