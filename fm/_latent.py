@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from fm._pointwise import Film
 from fm.autoencoder import Autoencoder
 
+_EMPTY = 0.2
+
 
 class Latent(nn.Module):
     """An `Autoencoder`, and a `Film` that moves its latents, each number brought to mean 0 and variance 1.
@@ -58,5 +60,9 @@ class Latent(nn.Module):
 
     @torch.no_grad()
     def density(self, latent: Tensor) -> Tensor:
-        """The share of each cell, [B, S, S], for standardized latents [B, L]."""
-        return self.autoencoder.decode(latent * self.latent_std + self.latent_mean).exp()
+        """The share of each cell, [B, S, S], for standardized latents [B, L].
+
+        A decoder is never quite sure that a cell is empty; those below `_EMPTY` of an even share are.
+        """
+        share = self.autoencoder.decode(latent * self.latent_std + self.latent_mean).exp()
+        return torch.where(share < _EMPTY / share[0].numel(), 0.0, share)

@@ -24,17 +24,17 @@ TURN = {"slightly": 0.75, "clearly": 1.0, "far": 1.25}
 LEAN = 0.25
 STRENGTH = {"faint": 0.75, "plain": 1.0}
 WEIGHTS = {
-    "expression": 0.75,
-    "gender": 0.14,
-    "skin": 0.12,
-    "hair_style": 0.2,
-    "hair_color": 0.12,
-    "eye_color": 0.06,
-    "glasses": 0.16,
-    "facial_hair": 0.16,
-    "headwear": 0.14,
-    "earrings": 0.06,
-    "top_color": 0.08,
+    "expression": 0.7,
+    "gender": 0.2,
+    "skin": 0.1,
+    "hair_style": 0.45,
+    "hair_color": 0.1,
+    "eye_color": 0.05,
+    "glasses": 0.4,
+    "facial_hair": 0.4,
+    "headwear": 0.4,
+    "earrings": 0.1,
+    "top_color": 0.06,
 }
 ORIENTATION = 0.75
 SPREAD = 0.52  # how far apart places are beside the part that all share, which has length 1
@@ -67,7 +67,7 @@ def example(rng: np.random.Generator) -> tuple[str, Facts]:
     return (words.keywords if kind == 1 else phrase)(facts, rng)
 
 
-def train(folder: Path, *, steps: int = 2400, batch: int = 96, seed: int = 3) -> None:
+def train(folder: Path, *, steps: int = 1800, batch: int = 96, seed: int = 3) -> None:
     """Train the embedder and save it with its tokenizer."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
