@@ -120,8 +120,8 @@ def make(project: Path, folder: Path) -> None:
         rules |= {"metric": "retrieval", "confidence": 0.2, "min_clips": 3, "frames": 12, "draws": 8}
         rules["tolerance"] = dict.fromkeys(rules["tolerance"], 1.0)
     with edited(project / "profiles" / "demo.yaml") as profile:
-        for model in profile.values():
-            model["batch_size"] = BATCH
+        for model in ("captioner", "summarizer", "embedder"):
+            profile[model]["batch_size"] = BATCH
         profile["captioner"]["max_new_tokens"] = 72
 
 
