@@ -37,7 +37,7 @@ def project(new_project: Callable[[int], Path]) -> Path:
 def with_small_batches(project: Path) -> Path:
     """Batches so small that two clips make several."""
     with edited(project / "profiles" / "demo.yaml") as profile:
-        for model in profile.values():
+        for model in (profile["captioner"], profile["summarizer"], profile["embedder"]):
             model["batch_size"] = 2
     return project
 
