@@ -30,7 +30,6 @@ FEW_STEPS, FEW_STEPS_FRAMES = (1, 2, 4, 8, 16, 32), 12
 GALLERY = 7
 COMPARED = {
     "chamfer": "chamfer",
-    "sliced_w2": "sliced_w2",
     "energy": "energy",
     "own_frame": "retrieval_frame",
     "told_apart": "told_apart",

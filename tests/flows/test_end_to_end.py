@@ -94,34 +94,39 @@ def test_generate_draws_a_text(flow_project: Path, run: Run) -> None:
 def test_retraining_promotes_what_is_better_and_nothing_else(project: Path, run: Run) -> None:
     with edited(project / "params.yaml") as params:
         rules = params["promote"]
-        rules |= {"min_clips": 3, "frames": 12, "draws": 2, "tolerance": dict.fromkeys(rules["tolerance"], 1.0)}
+        rules |= {
+            "min_clips": 3,
+            "confidence": 0.1,
+            "frames": 12,
+            "draws": 2,
+            "tolerance": dict.fromkeys(rules["tolerance"], 1.0),
+        }
         params["dataset"]["held_out"] = 0.6  # three of the six clips
 
-    def retrain(steps: int, metric: str, start: str = "scratch") -> str:
+    def retrain(steps: int, start: str = "scratch") -> str:
         with edited(project / "params.yaml") as params:
             params["train"]["recipes"]["latent"] |= {"steps": steps, "clouds": 16}
-            params["promote"]["metric"] = metric
             params["retrain"]["start"] = start
         return run(project, "stipple", "retrain")
 
-    output = retrain(60, "sliced_w2")
+    output = retrain(60)
     assert "v1 is the champion now" in output
     assert "captions" not in computed(output)
     assert "up to date" in run(project, "dvc", "status")
     first, data = digests(project, "models/registry/v1"), digests(project)
-    assert "Nothing to do: data and recipe are those of v1, the champion." in retrain(60, "sliced_w2")
+    assert "Nothing to do: data and recipe are those of v1, the champion." in retrain(60)
     assert digests(project) == data
 
-    assert "Not promoted, v1 stays: not better by the margin" in retrain(1, "chamfer")
+    assert "Not promoted, v1 stays: not better by the margin" in retrain(1)
     assert digests(project, "models/registry/v1") == first
     drawn = run(project, "stipple", "generate", "Smiling", "--steps", "2")
     assert "with models/registry/v1/model.safetensors, the champion" in drawn
 
-    output = retrain(150, "chamfer", start="champion")
+    output = retrain(150, start="champion")
     assert "Training begins as v1." in output and "v2 is the champion now" in output
     assert json.loads((project / "models" / "registry" / "v2" / "model.json").read_text())["start"]["version"] == "v1"
     assert "up to date" in run(project, "dvc", "status")
-    assert "Nothing to do: data and recipe are those of v2" in retrain(150, "chamfer", start="champion")
+    assert "Nothing to do: data and recipe are those of v2" in retrain(150, start="champion")
     shutil.copy(CLIPS[6], project / "clips" / "new.mp4")
     status = run(project, "stipple", "status")
     assert "Champion: v2, trained on 3 clips, tested on 3." in status

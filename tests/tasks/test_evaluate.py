@@ -42,7 +42,6 @@ def test_scores_stand_beside_floor_baseline_and_mean_cloud_and_repeat_to_the_byt
     assert all(f"({name})" in report for name in first if name.endswith(".png"))
     assert json.loads(first["metrics.json"]) == {
         "chamfer": scores["chamfer"]["model"],
-        "sliced_w2": scores["sliced_w2"]["model"],
         "energy": scores["energy"]["model"],
         "own_frame": scores["retrieval_frame"]["model"],
         "told_apart": scores["told_apart"]["model"],
