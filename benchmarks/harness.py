@@ -13,15 +13,29 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tasks.store import files
+
+if TYPE_CHECKING:
+    from tasks.clouds.generation import Model
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def mover_of_points() -> Model:
+    """The trained model in `data/`, whose network has to move each point by itself."""
+    from fm.networks import Conditioned
+    from tasks.clouds import artifacts, generation
+
+    model = generation.load(ROOT / artifacts.MODEL)
+    if not isinstance(model.network, Conditioned):
+        sys.exit("this benchmark is about a network that moves points: `stipple run` with train.network: film first")
+    return model
 
 
 def machine(*packages: str) -> dict[str, str | int | None]:

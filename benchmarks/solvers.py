@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks import harness
 from benchmarks.harness import ROOT
 from fm import metrics, sampling, solvers, times
-from tasks.clouds import artifacts, density, figures, generation, scoring, training_set
+from tasks.clouds import density, figures, scoring, training_set
 
 FRAMES, POINTS = 8, 128
 REFERENCE = 100  # RK4 steps; the same with half as many says how true it is
@@ -103,9 +103,10 @@ def table(rows: list[Row]) -> str:
 
 @torch.no_grad()
 def main() -> None:
-    data, model = training_set.load(ROOT), generation.load(ROOT / artifacts.MODEL)
+    data, model = training_set.load(ROOT), harness.mover_of_points()
+    network = model.network.double()
     frames = scoring.spread(training_set.rows_of(data, training_set.HELD_OUT), FRAMES)
-    network, conditions = model.network.double(), data["embeddings"][frames].double()
+    conditions = data["embeddings"][frames].double()
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(frames), POINTS, network.dim, generator=generator, dtype=torch.float64)
     truth = data["point_clouds"][frames].double()

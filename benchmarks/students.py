@@ -21,7 +21,7 @@ from benchmarks.training import EULER_STEPS, FRAMES, POINTS, Trial
 from fm import distillation, sampling
 from fm.training import DrawBatch, train
 from tasks import settings
-from tasks.clouds import artifacts, figures, fitting, generation, scoring, training_set
+from tasks.clouds import figures, fitting, scoring, training_set
 from tasks.progress import progress
 
 STEPS, NOISES, TEACHER_STEPS, SHOWN = 1500, 6, 16, 7
@@ -40,7 +40,7 @@ def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
 def main() -> None:
     data = training_set.load(ROOT)
     trial = Trial(data)
-    teacher = generation.load(ROOT / artifacts.MODEL).network
+    teacher = harness.mover_of_points().network
     texts = data["embeddings"][training_set.rows_of(data, training_set.TRAIN)].repeat(NOISES, 1)
 
     generator = torch.Generator().manual_seed(0)

@@ -1,9 +1,9 @@
-"""Clouds of 10,000 points, by the model that `stipple run` trained on 64 points of a cloud at a time.
+"""Clouds of 10,000 points, by the model that `stipple run` trained.
 
     python -m examples.ten_thousand      # after `stipple run`: reads data/train_data.pt and data/model.safetensors
 
-The network moves every point by itself, and training draws fresh points of a frame in each step, so no number of points
-is built into it. Also `stipple generate "…" --points 10000`.
+A model draws where points are likely, or moves each by itself; no number of points is built into it. Also
+`stipple generate "…" --points 10000`.
 """
 
 from __future__ import annotations
