@@ -74,7 +74,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
             "num_samples": len(frame_ids),
             "frame_ids": frame_ids,
             "summaries": [summaries[frame_id] for frame_id in frame_ids],
-            "wordings": [list(embeddings[frame_id]["wordings"]) for frame_id in frame_ids],
+            "wordings": [embeddings[frame_id]["wordings"] for frame_id in frame_ids],
             "wording_embeddings": _vectors(
                 vector for frame_id in frame_ids for vector in embeddings[frame_id]["wording_embeddings"]
             ),

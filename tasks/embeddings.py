@@ -119,7 +119,7 @@ def pack(vectors: np.ndarray, texts: list[str]) -> bytes:
 def unpack(value: bytes) -> Row:
     head, _, vectors = value.partition(b"\n")
     found = np.frombuffer(vectors, "<f4").reshape(-1, DIMENSIONS)
-    return {"embedding": found[0], "wordings": json.loads(head), "wording_embeddings": list(found[1:])}
+    return {"embedding": found[0], "wordings": json.loads(head), "wording_embeddings": found[1:]}
 
 
 def similarities(vectors: np.ndarray) -> dict[str, float]:

@@ -45,7 +45,7 @@ def write(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> int:
 def read(
     path: Path, columns: list[str] | None = None, batch_size: int = 64, groups: list[int] | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of a table, holding a batch at a time. List columns come as NumPy arrays (read-only)."""
+    """Yield the rows of a table, holding a batch at a time. Lists of numbers come as NumPy arrays (read-only)."""
     with _open(path) as table:
         missing = sorted(set(columns or []) - set(table.schema_arrow.names))
         if missing:
@@ -130,7 +130,8 @@ def _array(rows: list[Row], field: pa.Field) -> pa.Array:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    if not pa.types.is_nested(column.type) or pa.types.is_struct(column.type):
+    numbers = pa.types.is_nested(column.type) and not pa.types.is_struct(column.type)
+    if not numbers or pa.types.is_string(column.type.value_type):
         return column.to_pylist()
     return [None if row is None else _numpy(row) for row in (s.values for s in column)]
 

@@ -28,7 +28,7 @@ def test_a_changed_value_changes_its_own_characters_alone(root: Path) -> None:
     assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == [
         (before[4], before[4].replace("demo/clips", '"my clips: #1"')),
         (before[29], before[29].replace("0.2", "0.5")),
-        ("      steps: 3000", "      steps: 5"),
+        ("      steps: 2000        # from here on of the flow", "      steps: 5        # from here on of the flow"),
     ]
 
 

@@ -173,7 +173,8 @@ def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_v
         resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), -1))
         outcomes = retry.attempt("embeddings", fn, texts)
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
-        parts, whole = (np.frombuffer(b"".join(v), "<f4") for v in ([o.value for o in outcomes], fn(texts)))
+        vectors = lambda values: np.stack([embeddings.unpack(value)["embedding"] for value in values])
+        parts, whole = (vectors(values) for values in ([o.value for o in outcomes], fn(texts)))
         print(retry._fits["embeddings"] < 1024, np.abs(parts - whole).max() < 1e-5)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(models_folder)]
