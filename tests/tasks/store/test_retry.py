@@ -166,7 +166,8 @@ def test_a_process_short_of_memory_embeds_in_smaller_batches_and_gets_the_same_v
         from tasks import embeddings
         from tasks.store import retry
         from tests.support import tiny_models
-        fn = lambda batch: embeddings.embed(batch, checkpoint=tiny_models.profile().embedder, root=Path(sys.argv[1]))
+        embedder = tiny_models.profile().embedder.model_copy(update={"batch_size": 1024})
+        fn = lambda batch: embeddings.embed(batch, checkpoint=embedder, root=Path(sys.argv[1]))
         texts = [f"{number} " + "word " * 12 for number in range(1024)]
         fn(texts[:64])
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
