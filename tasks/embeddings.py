@@ -81,9 +81,7 @@ def embed(summaries: list[str], *, checkpoint: Checkpoint, root: Path) -> list[b
     embedder = load_embedder(checkpoint, root)
     shorter = [wordings(summary) for summary in summaries]
     texts = [text for summary, others in zip(summaries, shorter, strict=True) for text in (summary, *others)]
-    vectors = np.concatenate(
-        [embedder(texts[i : i + checkpoint.batch_size]) for i in range(0, len(texts), checkpoint.batch_size)]
-    )
+    vectors = np.concatenate([embedder(few) for few in tables.chunks(texts, checkpoint.batch_size)])
     if vectors.shape[1] != DIMENSIONS:
         raise StippleError(
             f"{checkpoint.model} gives {vectors.shape[1]} numbers per text, and the pipeline is made for {DIMENSIONS}; "

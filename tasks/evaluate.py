@@ -76,6 +76,7 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     places, others = scoring.of_same_words(data, rows)
     prompts = settings.params.draw.prompts
     typed = generation.embed(prompts, generation.embedder_of(model, root))
+    nearest = scoring.nearest_texts(torch.cat([typed, data["embeddings"][held_out]]), data)
     few = slice(None, None, max(1, len(rows) // FEW_STEPS_FRAMES))
     by_steps = {n: drawn(model.network, rows[few], n, params.guidance) for n in FEW_STEPS}
 
@@ -100,10 +101,8 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
             "frames_of_same_words": len(places),
         },
         "texts": {
-            "held_out": scoring.rounded(
-                sum(c for c, _ in scoring.nearest_texts(data["embeddings"][held_out], data)) / len(held_out)
-            ),
-            "prompts": dict(zip(prompts, scoring.nearest_texts(typed, data), strict=True)),
+            "held_out": scoring.rounded(sum(cosine for cosine, _ in nearest[len(prompts) :]) / len(held_out)),
+            "prompts": dict(zip(prompts, nearest[: len(prompts)], strict=True)),
         },
         "settings": {"steps": params.steps, "guidance": params.guidance, "baseline_steps": params.baseline_steps},
     }

@@ -20,6 +20,7 @@ from demo.faces.characters import CAST, EXPRESSIONS, ORIENTATIONS, Pose
 from demo.phrasings import read
 from demo.words import facts, summary
 from fm import grids, metrics
+from fm.autoencoder import Autoencoder
 from tasks import captions, points, settings, summaries
 from tasks.clips import media
 from tasks.clouds import density, latents
@@ -173,17 +174,17 @@ def read_all(given: settings.Settings) -> dict[str, float]:
     frames = torch.arange(len(true))
     clouds, again = (density.draw(maps, frames, reader.POINTS, generator) for _ in range(2))
     noise = torch.randn(clouds.shape, generator=generator)
-    decoded = torch.cat([reconstructed(given, maps, some, noise[some]) for some in frames.split(BATCH)])
+    assert given.profile.autoencoder is not None
+    model = latents.load(checkpoints.folder(given.profile.autoencoder))
+    decoded = torch.cat([reconstructed(model, maps, some, noise[some]) for some in frames.split(BATCH)])
     expression = score_reader(decoded, true)["the reader tells expression"]
     apart = [float(metrics.chamfer(some, clouds).mean()) for some in (decoded, again)]
     return score_reader(clouds, true) | dict(zip(RECONSTRUCTION, [expression, *apart], strict=True))
 
 
 @torch.no_grad()
-def reconstructed(given: settings.Settings, maps: dict[str, Tensor], frames: Tensor, noise: Tensor) -> Tensor:
-    """Clouds [B, N, 2] of `frames` [B], encoded and decoded by the profile's autoencoder, from noise [B, N, 2]."""
-    assert given.profile.autoencoder is not None
-    model = latents.load(checkpoints.folder(given.profile.autoencoder))
+def reconstructed(model: Autoencoder, maps: dict[str, Tensor], frames: Tensor, noise: Tensor) -> Tensor:
+    """Clouds [B, N, 2] of `frames` [B], encoded and decoded by the autoencoder, from noise [B, N, 2]."""
     mean, _ = model.encode(density.raster(maps, frames, model.side))
     return grids.transport(model.decode(mean).exp(), noise, extent=density.EXTENT)
 

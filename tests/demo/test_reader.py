@@ -13,10 +13,7 @@ from demo.faces.characters import CAST, Pose
 from tasks import settings
 from tests.support import ROOT
 
-CLIPS, EVERY = (
-    3,
-    4,
-)  # every third clip, every fourth of its frames; all take longer, `python -m demo.checkpoints.scores`
+CLIPS, EVERY = 3, 4  # every third clip, every fourth of its frames; `python -m demo.checkpoints.scores` takes all
 FEWER = 0.03  # what half the points may cost
 
 
