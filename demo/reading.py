@@ -84,7 +84,7 @@ def main() -> None:
 
 def sets(root: Path, model: generation.Model, seed: int) -> dict[str, Set]:
     """What is drawn, by name; without the unseen pairs if training shows all."""
-    data, truth = training_set.load(root), json.loads((root / TRUTH).read_text())
+    data, truth = training_set.load(root), facts_by_frame(root)
     if strange := [frame for frame in data["frame_ids"] if frame not in truth]:
         raise StippleError(
             f"data has {strange[0]}, of which {TRUTH} says nothing; `make run` on today's demo clips first"
@@ -104,15 +104,26 @@ def sets(root: Path, model: generation.Model, seed: int) -> dict[str, Set]:
     return found
 
 
-def held_out(data: dict, truth: dict, seed: int) -> Set:
+def facts_by_frame(root: Path) -> dict[str, dict[str, Any]]:
+    """What every frame of the demo clips shows."""
+    return json.loads((root / TRUTH).read_text())
+
+
+def clear(data: dict, truth: dict) -> list[int]:
     """The held-out frames that show orientation and expression clearly."""
+    rows = training_set.rows_of(data, training_set.HELD_OUT).tolist()
+    return [row for row in rows if all(truth[data["frame_ids"][row]][f"{fact}_clear"] for fact in POSED)]
+
+
+def held_out(data: dict, truth: dict, seed: int) -> Set:
+    """The `clear` frames."""
     cast = {member.name: member for member in CAST}
-    rows, wanted = [], []
-    for row in training_set.rows_of(data, training_set.HELD_OUT).tolist():
-        shown = truth[data["frame_ids"][row]]
-        if shown["orientation_clear"] and shown["expression_clear"]:
-            rows.append(row)
-            wanted.append(named(data["summaries"][row], truth_of(cast[shown["character"]], shown)))
+    rows = clear(data, truth)
+    faces = [truth[data["frame_ids"][row]] for row in rows]
+    wanted = [
+        named(data["summaries"][row], truth_of(cast[face["character"]], face))
+        for row, face in zip(rows, faces, strict=True)
+    ]
     index = torch.tensor(rows)
     clouds = density.draw(data["density"], index, POINTS, torch.Generator().manual_seed(seed))
     return Set(data["embeddings"][index], wanted, clouds)
