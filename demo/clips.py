@@ -1,6 +1,6 @@
 """Makes the demo clips: `python -m demo.clips` writes demo/clips and demo/truth.json, the same bytes every time.
 
-A clip is one character who goes through seven states, each an orientation and an expression: a state is held, drifting
+A clip is one character who goes through three states, each an orientation and an expression: a state is held, drifting
 all the while, then the head turns or the expression changes to the next. `truth.json` says for every frame what the
 script had the face do; the pipeline never reads it, it only scores what the pipeline's models said.
 """
@@ -21,8 +21,8 @@ from demo.faces.characters import CAST, EXPRESSIONS, ORIENTATIONS, Character, Po
 from demo.faces.render import draw
 
 HERE = Path(__file__).parent
-SIDE, FPS, CRF = 256, 24, 28
-STATES, HOLD, MOVE = 7, 7, 4  # of a clip; frames for which a state is held, and of the way to the next
+SIDE, FPS, CRF = 256, 24, 29
+STATES, HOLD, MOVE = 3, 7, 4  # of a clip; frames for which a state is held, and of the way to the next
 
 Pair = tuple[str, str]
 """orientation and expression"""
