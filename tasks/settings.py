@@ -55,7 +55,7 @@ class Fit(Section):
     learning_rate: Annotated[float, Field(gt=0)]
     hidden_learning_rate: Annotated[float, Field(gt=0)] | None
     schedule: Literal["cosine", "constant"]
-    times: Literal["stratified", "uniform", "logit-normal"]
+    times: Literal["stratified", "uniform", "logit-normal", "mode-heavy"]
     clip: Annotated[float, Field(gt=0)] | None
     ema: Share
     condition_dropout: Share
@@ -88,12 +88,15 @@ class LatentRecipe(Fit):
 class Recipes(Section):
     latent: LatentRecipe
     film: Recipe
+    set_film: Recipe = Field(alias="set-film")
     baseline: Recipe
     baseline_small: Recipe = Field(alias="baseline-small")
 
 
 class Train(Section):
-    network: Literal["latent", "film", "baseline", "baseline-small"] = Field(description="Which recipe is trained.")
+    network: Literal["latent", "film", "set-film", "baseline", "baseline-small"] = Field(
+        description="Which recipe is trained."
+    )
     processes: Count
     recipes: Recipes
 

@@ -32,6 +32,9 @@ def settings(**train: Any) -> Settings:
         "film": params.train.recipes.film.model_copy(
             update={"steps": 8, "clouds": 4, "points": 32, "checkpoint_every": 3, **train}
         ),
+        "set_film": params.train.recipes.set_film.model_copy(
+            update={"steps": 5, "clouds": 4, "points": 32, "checkpoint_every": 2}
+        ),
         "latent": params.train.recipes.latent.model_copy(
             update={
                 "steps": 5,

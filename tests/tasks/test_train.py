@@ -181,9 +181,10 @@ def test_the_original_recipe_is_what_it_was():
         assert sum(p.numel() for p in network.parameters()) == parameters
 
 
-def test_the_baseline_trains_as_a_stage_too(root, settings):
-    train.run(with_train(settings, network="baseline"), root)
-    assert json.loads((root / "data" / "model.json").read_text())["network"]["name"] == "baseline"
+@pytest.mark.parametrize("network", ["baseline", "set-film"])
+def test_other_networks_train_as_a_stage_too(root, settings, network):
+    train.run(with_train(settings, network=network), root)
+    assert json.loads((root / "data" / "model.json").read_text())["network"]["name"] == network
 
 
 def test_batches_are_fresh_points_of_the_frames_whose_conditions_they_carry(root, settings):

@@ -89,4 +89,10 @@ def test_the_form_shows_types_and_bounds_of_params_yaml_and_no_value_that_could_
     if "profile" in schema["properties"]:
         assert schema["properties"]["profile"]["enum"] == ["demo", "gpu", "laptop"]
     if "train.network" in schema["properties"]:
-        assert schema["properties"]["train.network"]["enum"] == ["latent", "film", "baseline", "baseline-small"]
+        assert schema["properties"]["train.network"]["enum"] == [
+            "latent",
+            "film",
+            "set-film",
+            "baseline",
+            "baseline-small",
+        ]
