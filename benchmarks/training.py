@@ -88,14 +88,16 @@ def whole_runs(
     data: dict[str, Any],
     score: Score,
     *,
+    rows: Tensor | None = None,
     weights: Mapping[str, Tensor] | None = None,
     autoencoder: Path | None = None,
 ) -> Points:
-    """One run for each number of steps, from `weights` or from scratch.
+    """One run for each number of steps on the frames `rows` [M], or all of training, from `weights` or from scratch.
 
     An autoencoder that does not come along takes as many steps as the flow does.
     """
-    points, rows = [], training_set.rows_of(data, training_set.TRAIN)
+    points: Points = []
+    rows = training_set.rows_of(data, training_set.TRAIN) if rows is None else rows
     for steps in budgets:
         limited = recipe.model_copy(update={"steps": steps})
         if isinstance(limited, settings.LatentRecipe):

@@ -37,7 +37,9 @@ def main() -> None:
     weights = {"champion": champion.state_dict(), "scratch": None}
     result = {
         "untouched champion": score(champion),
-        "runs": {start: whole_runs("film", recipe, BUDGETS[start], data, score, weights[start]) for start in BUDGETS},
+        "runs": {
+            start: whole_runs("film", recipe, BUDGETS[start], data, score, weights=weights[start]) for start in BUDGETS
+        },
         "floor": score.floor,
         "champion": {"steps": CHAMPION, "clips": len(clips) - ADDED, "of": len(clips)},
         "settings": {"frames": FRAMES, "points": POINTS, "euler_steps": EULER_STEPS, "added": sorted(added)},
