@@ -32,10 +32,16 @@ class Moment:
 
 
 def moment(world: World, stage: str, rng: random.Random, working: bool = False) -> Moment:
-    """A random moment of `stage`, all kinds of events alike; with `working`, while the stage's own process works."""
+    """A random moment of `stage`, all kinds of events alike; with `working`, while the stage's own process works.
+
+    What `stipple run` notes for itself once DVC knows the stage is no event of `dvc repro`.
+    """
     seen: dict[str, list[tuple[int, float]]] = {}
+    own = [event for event in world.events if event["stage"] == stage]
+    kinds = [event["kind"] for event in own]
+    last = kinds.index("dvc dump") if "dvc dump" in kinds else len(own) - 1
     for event, following in pairwise(world.events):
-        if event["stage"] == stage and not (working and event["kind"].startswith(("dvc", "computed"))):
+        if event in own[: last + 1] and not (working and event["kind"].startswith(("dvc", "computed"))):
             spans = seen.setdefault(event["kind"], [])
             spans.append((len(spans) + 1, following["time"] - event["time"]))
     kind = rng.choice(sorted(seen))

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from tasks import embeddings
 from tasks.pipeline import STAGES
 from tests.faults import world
 from tests.faults.world import BATCH, World
@@ -98,7 +99,8 @@ class Trial:
         for stage, inputs in self.world.inputs.items():
             if again := after.get(stage, set()) & {inputs[key] for key in self.kept.get(stage, ()) if key in inputs}:
                 self.wrong.append(f"{stage}: {len(again)} kept rows were computed again")
-        batch = {"points": 64, "frames": 64, "train": world.CHECKPOINT}
+        texts = BATCH * (1 + embeddings.WORDINGS)
+        batch = {"points": 64, "frames": 64, "embeddings": texts, "train": world.CHECKPOINT}
         for stage, number in self.twice().items():
             if stage in STAGES and number > batch.get(stage, BATCH):
                 self.wrong.append(f"{stage}: {number} rows were computed twice, more than a batch")
@@ -106,7 +108,7 @@ class Trial:
     def _computed(self, part: slice) -> dict[str, set[Any]]:
         found: dict[str, set[Any]] = {}
         for event in self.events()[part]:
-            if event["kind"] == "call" and event["stage"] != "draw":
+            if event["kind"] == "call" and event["stage"] not in ("evaluate", "draw"):
                 found.setdefault(event["stage"], set()).update(event["inputs"])
             elif event["kind"] == "step" and event["stage"] == "train":
                 found.setdefault("train", set()).add(event["number"])

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from operator import attrgetter
 from typing import Any
 
@@ -64,7 +64,6 @@ def enter(name: str, *_: Any, **__: Any) -> dict[str, Any]:
 
 
 MODEL = Watch("call", "answer", lambda _, inputs, *more: {"inputs": [digest(item) for item in inputs]})
-JUDGE = {"stage": "judge"}
 WATCHED = {
     "tasks.pipeline": {"compute": Watch("begin", "computed", enter)},
     "tasks.models.captioner": {"Captioner.__call__": MODEL},
@@ -74,10 +73,10 @@ WATCHED = {
     "tasks.frames": {"decode_source": Watch("call", tell=lambda source, **_: {"inputs": [source.key]})},
     "tasks.store.rows": {"RowStore.put": Watch(None, "kept")},
     "tasks.store.files": {"replacing": Watch("write", tell=lambda path: {"file": path.name})},
-    "tasks.registry.comparison": {"judge": Watch("judge", tell=lambda *_: JUDGE)},
+    "tasks.registry.comparison": {"judge": Watch("judge", tell=partial(enter, "judge"))},
     "tasks.registry.versions": {
-        "publish": Watch("publish", tell=lambda *_: JUDGE),
-        "_write": Watch("decide", tell=lambda *_: JUDGE),
+        "publish": Watch("publish"),
+        "_write": Watch("decide"),
     },
     "fm.training": {"draw_example": Watch("step", tell=lambda batch, config, generator, step=0: {"number": step})},
     "fm._resume": {"write": Watch("save", "saved", lambda file, state: {"number": state["step"]})},
