@@ -23,7 +23,7 @@ from tasks.store import files
 
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "examples" / "output"
-FACES = ("enzo.mp4/000066", "enzo.mp4/000048")
+FACES = ("nina.mp4/000006", "nina.mp4/000012")
 NETWORK = {"name": "film", "condition_dim": 1, "width": 64, "blocks": 3, "embedding": 64}
 POINTS = 1024  # of a step
 CONFIG = training.TrainConfig(

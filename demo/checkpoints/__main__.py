@@ -152,7 +152,7 @@ On {frames} frames of the demo clips (`python -m demo.checkpoints.scores`):
 |---|---|
 {scores}
 """
-PALETTE_SHARE = 0.45  # more than that of every demo frame has one of its 12 commonest colours; of a photograph, less has
+PALETTE_SHARE = 0.45  # more than that of every demo frame has one of its 12 commonest colours; a photograph has less
 
 
 def pin(name: str) -> None:

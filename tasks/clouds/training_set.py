@@ -11,7 +11,7 @@ from tasks.clouds import artifacts
 from tasks.errors import StippleError
 
 TRAIN, HELD_OUT = "train", "held_out"
-WORDINGS_SHARE = 0.5
+WORDINGS_SHARE = 0.25
 
 
 def load(root: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def conditions(
 ) -> Callable[[Tensor, torch.Generator], Tensor]:
     """What frames in `index` [B] are drawn from in training, [B, C]: the embedding of a summary.
 
-    With `wordings` it is one half of the time that of a wording, where the frame has some. `noise` is what is added, as
+    With `wordings` it is at times that of a wording (`WORDINGS_SHARE`), where the frame has some. `noise` is what is added, as
     a share of the standard deviation of each of the C numbers over `rows` [M].
     """
     spread = noise * data["embeddings"][rows].std(0, correction=0)
