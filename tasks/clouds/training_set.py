@@ -36,8 +36,8 @@ def conditions(
 ) -> Callable[[Tensor, torch.Generator], Tensor]:
     """What frames in `index` [B] are drawn from in training, [B, C]: the embedding of a summary.
 
-    With `wordings` it is at times that of a wording (`WORDINGS_SHARE`), where the frame has some. `noise` is what is added, as
-    a share of the standard deviation of each of the C numbers over `rows` [M].
+    With `wordings` it is at times (`WORDINGS_SHARE`) that of a wording, where the frame has some. `noise` is what is
+    added, as a share of the standard deviation of each of the C numbers over `rows` [M].
     """
     spread = noise * data["embeddings"][rows].std(0, correction=0)
     count = torch.tensor([len(texts) for texts in data["wordings"]])
