@@ -98,9 +98,10 @@ def whole_runs(
     points: Points = []
     rows = training_set.rows_of(data, training_set.TRAIN) if rows is None else rows
     for steps in budgets:
-        limited = recipe.model_copy(update={"steps": steps})
-        if isinstance(limited, settings.LatentRecipe):
-            limited.autoencoder = limited.autoencoder.model_copy(update={"steps": steps})
+        changed: dict[str, Any] = {"steps": steps}
+        if isinstance(recipe, settings.LatentRecipe):
+            changed["autoencoder"] = recipe.autoencoder.model_copy(update={"steps": steps})
+        limited = recipe.model_copy(update=changed)
         trained, wall, _ = harness.timed(
             fitting.fit, network, limited, data, rows, seed=0, weights=weights, autoencoder=autoencoder
         )
