@@ -30,9 +30,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            clear = "\r\033[K" if sys.stderr.isatty() else ""  # what the terminal shows for Ctrl-C
-            print(f"{clear}stipple: {stopping.line(stop)}", file=sys.stderr)
-            sys.exit(stopping.exit_code())
+            stopping.end(stop)
 
 
 app = typer.Typer(
@@ -254,7 +252,6 @@ def toy(
 
 
 def main() -> None:
-    stopping.listen()
     logs.on_console()
     try:
         app()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 _came: list[int] = []
 """The signal that ends this process, if one came."""
@@ -31,6 +32,13 @@ def _leave() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code())
+
+
+def end(stop: KeyboardInterrupt) -> NoReturn:
+    """Say in one line where it stopped."""
+    clear = "\r\033[K" if sys.stderr.isatty() else ""  # what the terminal shows for Ctrl-C
+    print(f"{clear}stipple: {line(stop)}", file=sys.stderr)
+    sys.exit(exit_code())
 
 
 def exit_code() -> int:

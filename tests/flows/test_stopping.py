@@ -103,6 +103,20 @@ def test_a_toy_is_stopped_in_one_line(tmp_path: Path, environment: Environment) 
     assert stopped(at, r"train, independent: .*? [1-9]\d*/") == (130, ["stipple: stopped"])
 
 
+def test_a_command_that_is_still_being_loaded_is_stopped_in_one_line(environment: Environment) -> None:
+    script = (
+        "import os, signal, sys; from flows.__main__ import main\n"
+        "class Presses:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Presses); main()"
+    )
+    as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, preexec_fn=as_in_a_terminal)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stipple: stopped\n")
+
+
 def test_a_second_one_ends_a_command_that_takes_its_time_at_once(environment: Environment) -> None:
     script = (
         "import time; from flows.local import stopping; stopping.listen()\n"

@@ -22,8 +22,7 @@ def stipple(monkeypatch, capsys, caplog, tmp_path):
     """Run the command in a folder of its own, with fewer points and coarser pictures: its exit code, stderr and log."""
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.INFO, "stipple")
-    for kept_off in ("flows.logs.on_console", "flows.local.stopping.listen"):  # this process is not the command's own
-        monkeypatch.setattr(kept_off, lambda: None)
+    monkeypatch.setattr("flows.logs.on_console", lambda: None)  # this process is not the command's own
     for every in ("EVERY", "SHARE"):
         monkeypatch.setattr(progress, every, 0.0)
     for name, few in {"BATCH": 128, "PAIRS": 128, "SHOWN": 128, "CELLS": 12, "GIF_POINTS": 60, "GIF_FRAMES": 3}.items():
