@@ -60,6 +60,33 @@ def test_unseen_densities_come_back(model):
     assert lost < 0.3 * lost_by_average
 
 
+def test_what_is_drawn_inside_an_area_counts_more(model):
+    truth = draw_ellipses(torch.Generator().manual_seed(3))
+    share = truth / truth.sum((1, 2), keepdim=True)
+    left = (X < 0).expand_as(share)
+
+    def even(area):
+        """The true density, but that what lies inside `area` is spread evenly over it."""
+        inside = (share * area).sum((1, 2), keepdim=True) / area.sum((1, 2), keepdim=True)
+        return inside.where(area, share)
+
+    def loss(drawn, reconstruction):
+        objective = autoencoder.bound(model, lambda _: drawn, closer=4)
+        told = (reconstruction.clamp(min=1e-12).log(), torch.zeros(32, 6), torch.zeros(32, 6))
+        return objective(lambda *_: told, torch.Generator(), 0)[0]
+
+    nowhere = torch.zeros_like(left)
+    lost = {
+        (name, side): loss(drawn, even(area)) - loss(drawn, share)
+        for name, drawn in {"all alike": truth, "left": (truth, left), "nowhere": (truth, nowhere)}.items()
+        for side, area in {"left": left, "right": ~left}.items()
+    }
+    assert lost["left", "left"] > 4 * lost["all alike", "left"] > 0
+    for side in ("left", "right"):
+        assert torch.allclose(lost["nowhere", side], lost["all alike", side])
+    assert torch.allclose(lost["left", "right"], lost["all alike", "right"], atol=1e-4)
+
+
 def test_scale_does_not_matter(model):
     truth = draw_ellipses(torch.Generator().manual_seed(2))
     assert torch.allclose(model.encode(1000 * truth)[0], model.encode(truth)[0], atol=1e-4)
