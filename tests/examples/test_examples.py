@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from examples import cloud_files, latent, morph, rgb, ten_thousand, three_d
+from examples import cloud_files, morph, rgb, ten_thousand, three_d
 from tasks import points
 from tasks.clouds import density, training_set
 from tasks.errors import StippleError
@@ -16,14 +16,13 @@ from tasks.errors import StippleError
 @pytest.fixture
 def tiny(monkeypatch):
     """Few steps and points for all of them."""
-    few = {"CLOUDS": 4, "POINTS": 16, "DENSITIES": 4, "VECTORS": 6, "DRAWN": 40, "COMPARED": 3, "SHOWN": 2, "MANY": 70}
-    for module in (latent, morph, rgb, ten_thousand, three_d):
-        for name, value in (few | {"PROMPTS": ["a circle", "a bar"], "PROMPT": "a circle"}).items():
+    few = {"CLOUDS": 4, "POINTS": 16, "DRAWN": 40, "COMPARED": 3, "SHOWN": 2, "MANY": 70}
+    for module in (morph, rgb, ten_thousand, three_d):
+        for name, value in (few | {"PROMPTS": ["a circle", "a bar"]}).items():
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
-        for name in ("CONFIG", "FLOW_CONFIG"):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, replace(getattr(module, name), steps=2))
+        if hasattr(module, "CONFIG"):
+            monkeypatch.setattr(module, "CONFIG", replace(module.CONFIG, steps=2))
 
 
 def colors_of(path):
@@ -61,12 +60,6 @@ def test_one_face_becomes_another(tiny, trained, tmp_path, capsys):
     assert "morphed: Chamfer" in capsys.readouterr().out
     with pytest.raises(StippleError, match="give two frames of the data set"):
         morph.main((ids[0], "nobody.mp4/000000"), trained, tmp_path)
-
-
-def test_latents(tiny, trained, tmp_path, capsys):
-    latent.main(trained, tmp_path)
-    assert colors_of(tmp_path / "latent.png") > 2
-    assert "encoded and decoded: Chamfer" in capsys.readouterr().out
 
 
 def test_solids_turn_and_are_written(tiny, tmp_path, capsys):
