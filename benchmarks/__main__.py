@@ -5,6 +5,6 @@ import sys
 
 PIPELINE = ("frames", "rows", "captions", "pipeline", "orchestration", "ordinary")
 FLOW = ("training", "speed", "coupling", "sets", "unseen", "students", "likelihood", "solvers", "published",
-        "warm_start")  # fmt: skip
+        "warm_start", "amounts", "others")  # fmt: skip
 for name in PIPELINE + FLOW:
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

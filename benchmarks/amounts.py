@@ -38,7 +38,7 @@ def picture(runs: dict[str, Points], floor: dict[str, float]) -> Figure:
 def main() -> None:
     data, given = training_set.load(ROOT), settings.load(ROOT)
     autoencoder = given.profile.autoencoder and checkpoints.folder(given.profile.autoencoder, ROOT)
-    trial, runs = Trial(data), {}
+    trial, runs = Trial(data), dict[str, Points]()
     for name, folder in {"latent": autoencoder, "latent, from scratch": None, "film": None}.items():
         network = name.partition(",")[0]
         recipe, runs[name] = given.params.train.recipe(network), []

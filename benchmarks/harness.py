@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from tasks.store import files
 
 if TYPE_CHECKING:
-    from tasks.clouds.generation import Model
+    from torch import nn
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -27,15 +27,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def mover_of_points() -> Model:
-    """The trained model in `data/`, whose network has to move each point by itself."""
-    from fm.networks import Conditioned
-    from tasks.clouds import artifacts, generation
+def mover_of_points() -> tuple[nn.Module, dict[str, Any]]:
+    """A network that moves each point by itself, trained now on the frames in `data/`, and its recipe."""
+    from tasks import settings
+    from tasks.clouds import fitting, training_set
+    from tasks.progress import progress
 
-    model = generation.load(ROOT / artifacts.MODEL)
-    if not isinstance(model.network, Conditioned):
-        sys.exit("this benchmark is about a network that moves points: `stipple run` with train.network: film first")
-    return model
+    params, data = settings.load(ROOT).params, training_set.load(ROOT)
+    recipe, rows = params.train.recipe("film"), training_set.rows_of(data, training_set.TRAIN)
+    with progress("train, film", recipe.steps, "step") as bar:
+        network = fitting.fit("film", recipe, data, rows, seed=params.seed, on_step=fitting.shown_on(bar)).network
+    return network, recipe.model_dump()
 
 
 def machine(*packages: str) -> dict[str, str | int | None]:

@@ -1,11 +1,11 @@
-"""How far each solver's end points are from the true ones on the trained face model, against network evaluations.
+"""How far each solver's end points are from the true ones on a model that moves points, against network evaluations.
 
     python -m benchmarks.solvers
 
 Draws held-out frames from the same noise with each method on equal and on shifted steps, and with dopri5 at several
 tolerances. The error is the root mean squared distance to the end points of 100 RK4 steps; beside it stands what it
 does to the drawing: the Chamfer distance to the frame's own points. Guidance is off and numbers are doubles, so that
-nothing but the solver is measured. Reads data/model.safetensors and data/train_data.pt; writes
+nothing but the solver is measured. Trains it by the recipe `film` on data/train_data.pt; writes
 benchmarks/results/solvers.json and solvers.png.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import harness
 from benchmarks.harness import ROOT
@@ -101,10 +101,14 @@ def table(rows: list[Row]) -> str:
     return "\n".join([*lines, "", "dopri5, by tolerance: " + ", ".join(adaptive)])
 
 
-@torch.no_grad()
 def main() -> None:
-    data, model = training_set.load(ROOT), harness.mover_of_points()
-    network = model.network.double()
+    network, recipe = harness.mover_of_points()
+    measure(network.double(), recipe)
+
+
+@torch.no_grad()
+def measure(network: nn.Module, recipe: dict[str, Any]) -> None:
+    data = training_set.load(ROOT)
     frames = scoring.spread(training_set.rows_of(data, training_set.HELD_OUT), FRAMES)
     conditions = data["embeddings"][frames].double()
     generator = torch.Generator().manual_seed(0)
@@ -118,7 +122,7 @@ def main() -> None:
         "solvers": rows,
         "compared_with": compared,
         "protocol": {"frames": len(frames), "points": POINTS, "reference": f"{REFERENCE} steps of rk4, float64"},
-        "model": {name: model.card[name] for name in ("network", "recipe")},
+        "recipe": recipe,
     }
     harness.write("solvers", result, picture=picture(rows, compared))
     print(compared, table(rows), sep="\n")

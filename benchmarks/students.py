@@ -1,9 +1,9 @@
-"""Faces in one and two evaluations: the trained model, its reflow, and its one- and two-step students.
+"""Faces in one and two evaluations: a model that moves points, its reflow, and its one- and two-step students.
 
     python -m benchmarks.students
 
-Reads data/model.safetensors, the teacher, and data/train_data.pt. The students learn from the training frames' texts
-and are scored on held-out clips, as in benchmarks.training, whose last score of the original recipe stands beside them.
+Trains the teacher by the recipe `film` on data/train_data.pt. The students learn from the training frames' texts and
+are scored on held-out clips, as in benchmarks.training, whose last score of the original recipe stands beside them.
 Writes benchmarks/results/students.json and students.png.
 """
 
@@ -40,7 +40,7 @@ def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
 def main() -> None:
     data = training_set.load(ROOT)
     trial = Trial(data)
-    teacher = harness.mover_of_points().network
+    teacher, _ = harness.mover_of_points()
     texts = data["embeddings"][training_set.rows_of(data, training_set.TRAIN)].repeat(NOISES, 1)
 
     generator = torch.Generator().manual_seed(0)
@@ -66,7 +66,7 @@ def main() -> None:
             if n in (1, 2, EULER_STEPS):  # for the picture
                 clouds[f"{name},\n{n} evaluations" if n > 1 else f"{name},\n1 evaluation"] = drawn
             print(f"{name}, {n}: {scores[f'{name}, {n}']}", flush=True)
-    original = harness.read("training")["baseline"][-1]
+    original = harness.read("training")["runs"]["baseline"][-1]
     scores[f"original recipe after {original['steps']} steps, {EULER_STEPS}"] = {s: original[s] for s in trial.floor}
     result = {
         "scores": scores | {"floor": trial.floor},
