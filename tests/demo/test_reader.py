@@ -13,7 +13,7 @@ from demo.faces.characters import CAST, Pose
 from tasks import settings
 from tests.support import ROOT
 
-CLIPS, EVERY = 3, 4  # every third clip, every fourth of its frames; `python -m demo.checkpoints.scores` takes all
+EVERY = 5  # frames; `python -m demo.checkpoints.scores` takes all
 FEWER = 0.03  # what half the points may cost
 
 
@@ -23,8 +23,7 @@ Shown = tuple[dict[int, Tensor], list[dict[str, str]]]
 @pytest.fixture(scope="module")
 def shown() -> Shown:
     """True clouds by number of points, and the facts they show."""
-    clips = sorted(path.name for path in (ROOT / scores.CLIPS).iterdir())
-    maps, true = scores.true_maps(settings.load(ROOT), clips[::CLIPS], ROOT, every=EVERY)
+    maps, true = scores.true_maps(settings.load(ROOT), root=ROOT, every=EVERY)
     clouds = {
         number: scores.density.draw(maps, torch.arange(len(true)), number, torch.Generator().manual_seed(0))
         for number in (512, reader.POINTS, 2048)

@@ -127,18 +127,18 @@ def test_a_run_with_other_settings_writes_them_where_dvc_reads_them(
         assert refused.returncode == 1 and says in refused.stdout + refused.stderr
     assert yaml.safe_load((project / "params.yaml").read_text()) == before
 
-    assert asked('{"frames.every": 30}', "--watch").returncode == 0
-    before["frames"]["every"] = 30
+    assert asked('{"frames.every": 10}', "--watch").returncode == 0
+    before["frames"]["every"] = 10
     assert yaml.safe_load((project / "params.yaml").read_text()) == before
     assert "up to date" in command("dvc", "status", *DATASET).stdout
-    thirty = tables.count(project / "data" / "frames.parquet")
+    ten = tables.count(project / "data" / "frames.parquet")
 
-    text = (project / "params.yaml").read_text().replace("every: 30", "every: 60")
+    text = (project / "params.yaml").read_text().replace("every: 10", "every: 20")
     (project / "params.yaml").write_text(text)
     assert command("prefect", "deployment", "run", "dataset/dataset", "--watch").returncode == 0
     assert (project / "params.yaml").read_text() == text
     assert "up to date" in command("dvc", "status", *DATASET).stdout
-    assert tables.count(project / "data" / "frames.parquet") < thirty
+    assert tables.count(project / "data" / "frames.parquet") < ten
 
 
 def test_the_deployments_take_one_run_at_a_time_and_the_schedule_is_off(
@@ -202,7 +202,7 @@ def test_nights_promote_rest_and_go_on_when_a_clip_came(served: psutil.Popen, co
     for clip in CLIPS[2:6]:
         shutil.copy(clip, project / "clips")
     with edited(project / "params.yaml") as params:
-        params["frames"]["every"] = 48
+        params["frames"]["every"] = 20
         params["dataset"]["held_out"] = 0.5
         params["train"]["recipes"]["latent"] |= {"steps": 80, "clouds": 16}
         rules = params["promote"]

@@ -59,7 +59,7 @@ def make(folder: Path, environment: Environment, clips: Iterable[Path]) -> Path:
         shutil.copy(clip, folder / "clips")
     with edited(folder / "params.yaml") as params:
         params["input"] = "clips"
-        params["frames"]["every"] = 12  # 7 frames of each clip
+        params["frames"]["every"] = 4  # 8 frames of each clip
         params["train"]["recipes"]["latent"] |= {"steps": 20, "checkpoint_every": 10}
         params["evaluate"] |= {"steps": 4, "baseline_steps": 2}
         params["draw"]["steps"] = 4
