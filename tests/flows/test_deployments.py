@@ -202,11 +202,11 @@ def test_nights_promote_rest_and_go_on_when_a_clip_came(served: psutil.Popen, co
     for clip in CLIPS[2:6]:
         shutil.copy(clip, project / "clips")
     with edited(project / "params.yaml") as params:
-        params["frames"]["every"] = 20
+        params["frames"]["every"] = 8
         params["dataset"]["held_out"] = 0.5
-        params["train"]["recipes"]["latent"] |= {"steps": 80, "clouds": 16}
+        params["train"]["recipes"]["latent"] |= {"steps": 300, "clouds": 16}
         rules = params["promote"]
-        rules |= {"min_clips": 2, "margin": 0.0, "confidence": 0.01, "frames": 12, "draws": 2}
+        rules |= {"metric": "sliced_w2", "min_clips": 2, "margin": 0.0, "confidence": 0.01, "frames": 12, "draws": 2}
         rules["tolerance"] = dict.fromkeys(rules["tolerance"], 1.0)
     assert "v1 is the champion" in night()
     assert judged()["champion"] == "v1"
