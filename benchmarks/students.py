@@ -38,7 +38,7 @@ def learned(teacher: nn.Module, draw: DrawBatch, label: str) -> nn.Module:
 
 
 def main() -> None:
-    data = training_set.load(ROOT)
+    data, original = training_set.load(ROOT), harness.read("training")["runs"]["baseline"][-1]
     trial = Trial(data)
     teacher, _ = harness.mover_of_points()
     texts = data["embeddings"][training_set.rows_of(data, training_set.TRAIN)].repeat(NOISES, 1)
@@ -66,7 +66,6 @@ def main() -> None:
             if n in (1, 2, EULER_STEPS):  # for the picture
                 clouds[f"{name},\n{n} evaluations" if n > 1 else f"{name},\n1 evaluation"] = drawn
             print(f"{name}, {n}: {scores[f'{name}, {n}']}", flush=True)
-    original = harness.read("training")["runs"]["baseline"][-1]
     scores[f"original recipe after {original['steps']} steps, {EULER_STEPS}"] = {s: original[s] for s in trial.floor}
     result = {
         "scores": scores | {"floor": trial.floor},

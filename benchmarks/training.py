@@ -161,17 +161,17 @@ def sooner(ours: Points, baseline: Points) -> dict[str, dict[str, float] | None]
 
 
 @figures.png
-def curves(runs: dict[str, Points], floor: dict[str, float]) -> Figure:
-    """Each score against wall time."""
+def curves(runs: dict[str, Points], floor: dict[str, float], against: str, label: str) -> Figure:
+    """Each score against what the points have under `against`."""
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     panels = figure.subplots(1, len(SCORES))
     for axes, score, title in zip(panels, SCORES, TITLES, strict=True):
         for name, points in runs.items():
-            seconds, found = [p["seconds"] for p in points], [p[score] for p in points]
-            label = "original recipe" if name == "baseline" else name
-            axes.plot(seconds, found, "o-", ms=4, color=COLORS[name], label=label)
+            x, found = [p[against] for p in points], [p[score] for p in points]
+            who = "original recipe" if name == "baseline" else name
+            axes.plot(x, found, "o-", ms=4, color=COLORS[name], label=who)
         axes.axhline(floor[score], color=figures.COLORS["floor"], ls=":", label="the truth, drawn again")
-        axes.set(title=title, xscale="log", xlabel="seconds of training", ylim=(0, None))
+        axes.set(title=title, xscale="log", xlabel=label, ylim=(0, None))
     panels[0].legend(fontsize=7)
     return figure
 
@@ -201,7 +201,8 @@ def main() -> None:
         "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "recipes": {name: recipe(name).model_dump() for name in ("latent", "film", "baseline")},
     }
-    harness.write("training", result, "accelerate", picture=curves(runs, trial.floor), folder=results)
+    picture = curves(runs, trial.floor, "seconds", "seconds of training")
+    harness.write("training", result, "accelerate", picture=picture, folder=results)
     print(json.dumps(result["sooner"], indent=2))
 
 

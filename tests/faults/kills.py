@@ -37,11 +37,12 @@ def moment(world: World, stage: str, rng: random.Random, working: bool = False) 
     What `stipple run` notes for itself once DVC knows the stage is no event of `dvc repro`.
     """
     seen: dict[str, list[tuple[int, float]]] = {}
-    own = [event for event in world.events if event["stage"] == stage]
-    kinds = [event["kind"] for event in own]
-    last = kinds.index("dvc dump") if "dvc dump" in kinds else len(own) - 1
+    over = False
     for event, following in pairwise(world.events):
-        if event in own[: last + 1] and not (working and event["kind"].startswith(("dvc", "computed"))):
+        if over or event["stage"] != stage:
+            continue
+        over = event["kind"] == "dvc dump"
+        if not (working and event["kind"].startswith(("dvc", "computed"))):
             spans = seen.setdefault(event["kind"], [])
             spans.append((len(spans) + 1, following["time"] - event["time"]))
     kind = rng.choice(sorted(seen))

@@ -19,6 +19,7 @@ from tests.support.projects import Environment, Run, computed, digests, edited
 from tests.support.terminal import Terminal
 
 STEPS = 100
+as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,6 @@ def test_a_command_that_is_still_being_loaded_is_stopped_in_one_line(environment
         "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Presses); main()"
     )
-    as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, preexec_fn=as_in_a_terminal)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "stipple: stopped\n")
@@ -123,7 +123,6 @@ def test_a_second_one_ends_a_command_that_takes_its_time_at_once(environment: En
         "try: print('ready', flush=True); time.sleep(600)\n"
         "except KeyboardInterrupt: print('on its way out', flush=True); time.sleep(600)"
     )
-    as_in_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal,
