@@ -128,10 +128,10 @@ def save(network: Reader, folder: Path) -> None:
 
 @torch.no_grad()
 def read(clouds: Tensor, network: Reader | None = None) -> dict[str, list[str]]:
-    """What each of `clouds` [B, N, 2] shows, as they are and in the mirror taken together: B values of each fact."""
+    """What `clouds` [B, N, 2 or 5] show, as they are and in the mirror taken together: B values of each fact."""
     network = network or load()
     said: dict[str, list[str]] = {fact: [] for fact in FACTS}
-    for some in clouds.split(BATCH):
+    for some in clouds[..., :2].split(BATCH):
         seen, turned = network(some), network(mirrored(some))
         for fact, values in FACTS.items():
             back = [values.index(MIRRORED.get(value, value)) for value in values]

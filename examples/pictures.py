@@ -8,27 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
-from tasks.clouds.pictures import HALF_WIDTH, INK, OVERSAMPLE, PAPER
+from tasks.clouds.pictures import HALF_WIDTH, INK, PAPER, dots
 
 NEAR, FAR = np.array(INK), np.array([176, 190, 214])
 TILT = math.radians(20)  # how far the eye looks down on a solid
-
-
-def dots(points: Tensor, colors: np.ndarray, *, side: int, radius: float) -> Image.Image:
-    """`points` [N, 2] in [-HALF_WIDTH, HALF_WIDTH], y down, as dots of `colors` [N, 3] (0 to 255), later ones on top.
-
-    radius: in pixels of the picture, which is `side` of them wide and high.
-    """
-    large, r = side * OVERSAMPLE, radius * OVERSAMPLE
-    image = Image.new("RGB", (large, large), PAPER)
-    brush = ImageDraw.Draw(image)
-    places = ((points.double().numpy() / HALF_WIDTH + 1) / 2 * large).tolist()
-    for (x, y), color in zip(places, colors.round().astype(int).tolist(), strict=True):
-        brush.ellipse((x - r, y - r, x + r, y + r), fill=tuple(color))
-    return image.resize((side, side), Image.Resampling.BOX)
 
 
 def solid(points: Tensor, turn: float, *, side: int, radius: float = 1.0) -> Image.Image:
@@ -40,7 +26,7 @@ def solid(points: Tensor, turn: float, *, side: int, radius: float = 1.0) -> Ima
     order = depth.argsort(descending=True)
     share = (depth[order] / HALF_WIDTH * 0.7 + 0.5).clamp(0, 1).unsqueeze(1).numpy()
     colors = NEAR + (FAR - NEAR) * share
-    return dots(torch.stack([right, -up], dim=1)[order], colors, side=side, radius=radius)
+    return dots(torch.stack([right, -up], dim=1)[order].numpy(), colors, side=side, radius=radius)
 
 
 def turntable(clouds: Sequence[Tensor], *, frames: int = 28, side: int = 140) -> bytes:

@@ -196,7 +196,7 @@ def generate(
     steps: Annotated[int, typer.Option(min=1, help="Euler steps; each is one evaluation of the network.")] = 50,
     guidance: Annotated[
         float, typer.Option(help="Classifier-free guidance: above 1 the drawing follows the text more closely.")
-    ] = 2.0,
+    ] = 1.5,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same points.")] = 0,
     points: Annotated[int, typer.Option(min=1, help="How many points to draw.")] = 1024,
     model: Annotated[
@@ -206,7 +206,8 @@ def generate(
         ),
     ] = None,
     npy: Annotated[
-        Path | None, typer.Option(help="Also write the points here (NPY): float32, a row of x and y (down) for each.")
+        Path | None,
+        typer.Option(help="Also write the points here (NPY): float32, a row of x, y (down) and any colour for each."),
     ] = None,
     gif: Annotated[Path | None, typer.Option(help="Also write the way from noise to the drawing here (GIF).")] = None,
 ) -> None:

@@ -178,7 +178,7 @@ def _cloud(row: dict[str, Any], num_points: int) -> Tensor:
             f"data/points.parquet holds clouds of {len(row['points'])} points, but params.yaml says "
             f"points.num_points: {num_points}; run `stipple stage points`"
         )
-    return torch.from_numpy(np.array(row["points"], dtype=np.float32))
+    return torch.from_numpy(density.colored(np.array(row["points"], dtype=np.float32), row["weights"]["bytes"]))
 
 
 def _refusal(frame_id: str, missing: list[str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Stage `points`: where each frame has something to draw, as a weight map and as one fixed sample of points.
 
 `contour`, the default, draws a face as a pen would, whatever the tone of skin and hair: a thin line along every edge
-and stroke, and the dark of small features. `threshold` is the original recipe: all pixels darker than middle grey.
+and stroke, and the dark of small features. `filled` spreads half of the points over all that is not background.
+`threshold` is the original recipe: all pixels darker than middle grey.
 """
 
 import io
@@ -40,6 +41,10 @@ INK_SHARE = 0.3  # of all points
 GLARE = 0.2  # added to brightness before its logarithm, as a screen in a lit room does: black on black is not seen
 MARGIN = 16
 
+# Of `filled`: the background is what has the colour of the two upper corners.
+CORNER = 8  # pixels a side
+BACKGROUND_NOISE, BACKGROUND_FULL = 0.02, 0.12  # unlike it by less is nothing; by as much, as likely as can be
+
 
 def run(
     settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
@@ -63,22 +68,27 @@ def run(
 def items(settings: Settings, root: Path) -> Iterator[Row]:
     """A row per frame: where it stands in its table, and the key of its points."""
     params = settings.params
-    common = {"stage": "points", "version": VERSION, "seed": params.seed, **params.points.model_dump()}
-    return items_of_frames(root, **common)
+    asked = params.points.model_dump()
+    if not asked["colour"]:
+        del asked["colour"]  # so that keys are what they were before there was a choice
+    return items_of_frames(root, stage="points", version=VERSION, seed=params.seed, **asked)
 
 
-def place(pictures: list[tuple[str, bytes]], *, weighting: str, num_points: int, seed: int) -> list[bytes | Refused]:
+def place(
+    pictures: list[tuple[str, bytes]], *, weighting: str, colour: bool, num_points: int, seed: int
+) -> list[bytes | Refused]:
     """Weight map and points of each picture, given with the sha256 that seeds its sample."""
 
     def placed(picture: tuple[str, bytes]) -> bytes | Refused:
         digest, encoded = picture
         try:
-            png = encode(weigh(decode(encoded), weighting))
+            rgb = decode(encoded)
+            png = encode(weigh(rgb, weighting), rgb if colour else None)
         except Refused as refused:
             return refused
         generator = torch.Generator().manual_seed((int(digest[:15], 16) + seed) % 2**63)
         points = density.draw(density.from_maps([png]), torch.tensor([0]), num_points, generator)[0]
-        return _pack(png, points.numpy())
+        return _pack(png, points[:, :2].numpy())
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(placed, pictures))
@@ -105,18 +115,21 @@ def decode(picture: bytes) -> np.ndarray:
 
 def weigh(rgb: np.ndarray, weighting: str) -> np.ndarray:
     """How much there is to draw at each pixel: RGB [H, W, 3] → [H, W], largest 1. Refused if it is next to nothing."""
-    weights = {"contour": contour, "threshold": threshold}[weighting](rgb)
+    weights = {"contour": contour, "filled": filled, "threshold": threshold}[weighting](rgb)
     drawn = int((weights > 0).sum())
     if drawn < FEWEST:
-        what = {"contour": "belong to a line or a feature", "threshold": "are darker than middle grey"}[weighting]
+        what = "are darker than middle grey" if weighting == "threshold" else "belong to a line or a feature"
         raise Refused(f"has nothing to draw: {drawn} of its {weights.size} pixels {what}, fewer than {FEWEST}")
     return weights / weights.max()
 
 
-def encode(weights: np.ndarray) -> bytes:
-    """A weight map as a greyscale PNG."""
+def encode(weights: np.ndarray, rgb: np.ndarray | None = None) -> bytes:
+    """A weight map as a greyscale PNG, or with the picture's colours as their opacity."""
+    levels = np.rint(255 * weights).astype(np.uint8)
+    if rgb is not None:
+        levels = np.dstack([np.rint(255 * rgb).astype(np.uint8) * (levels > 0)[..., None], levels])
     buffer = io.BytesIO()
-    Image.fromarray(np.rint(255 * weights).astype(np.uint8)).save(buffer, "png")
+    Image.fromarray(levels).save(buffer, "png")
     return buffer.getvalue()
 
 
@@ -140,6 +153,15 @@ def contour(rgb: np.ndarray) -> np.ndarray:
     if total_lines == 0 or total_ink == 0:
         return lines + ink
     return (1 - INK_SHARE) * lines / total_lines + INK_SHARE * ink / total_ink
+
+
+def filled(rgb: np.ndarray) -> np.ndarray:
+    """Half as `contour`, half spread evenly over all that has not the colour of the upper corners."""
+    corners = np.concatenate([rgb[:CORNER, :CORNER], rgb[:CORNER, -CORNER:]], axis=1)
+    unlike = np.abs(rgb - np.median(corners, axis=(0, 1))).max(-1)
+    inside = ((unlike - BACKGROUND_NOISE) / (BACKGROUND_FULL - BACKGROUND_NOISE)).clip(0, 1)
+    lines = contour(rgb)
+    return lines / max(lines.sum(), 1e-9) + inside / max(inside.sum(), 1e-9)
 
 
 def _grey(rgb: np.ndarray) -> np.ndarray:

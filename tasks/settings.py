@@ -28,7 +28,8 @@ class Frames(Section):
 
 
 class Points(Section):
-    weighting: Literal["contour", "threshold"]
+    weighting: Literal["contour", "filled", "threshold"]
+    colour: bool
     num_points: Count
 
 
@@ -219,6 +220,10 @@ def read_text(path: Path) -> str:
 def checked(params_yaml: str, root: Path) -> Settings:
     """The settings that `params_yaml` gives, with the profile it names under `root`."""
     params = _parsed(params_yaml, root / PARAMS, Params)
+    if params.points.colour and params.train.network == "latent":
+        raise StippleError(
+            f"{root / PARAMS}: train.network: latent draws without colour; with points.colour: true choose film"
+        )
     path = root / "profiles" / f"{params.profile}.yaml"
     if not path.is_file():
         known = ", ".join(profiles(root))

@@ -2,6 +2,7 @@
 
 A weight map is a small greyscale picture whose brightness says how likely a point is there. `from_maps` lays those
 of many frames end to end; `draw` picks pixels by their share of the frame's brightness and a place inside each pixel.
+In a map of RGBA the opacity says it, and each point has the colour of its pixel as three more numbers.
 """
 
 import math
@@ -14,39 +15,75 @@ from PIL import Image
 from torch import Tensor
 
 EXTENT = 3.0  # the longer side of a picture spans [-EXTENT, EXTENT], x to the right, y down
+COLOR = 1.5  # a colour channel spans [-COLOR, COLOR], so that it weighs nearly as much as a place
 
 
 def from_maps(maps: Iterable[bytes]) -> dict[str, Tensor]:
-    """Greyscale PNGs, one per frame and at most 256 pixels a side, as flat tensors over all their non-black pixels P.
+    """PNGs of weights, one per frame and at most 256 pixels a side, as flat tensors over all their pixels P above 0.
 
     `pixels` uint8 [P, 2] (column, row), `cumulative` int64 [P] (running sum of brightness over all frames),
-    `starts` int64 [N + 1] (`cumulative` before each frame, then in all), `sizes` uint8 [N, 2] (width and height - 1).
+    `starts` int64 [N + 1] (`cumulative` before each frame, then in all), `sizes` uint8 [N, 2] (width and height - 1),
+    and of RGBA `colors` uint8 [P, 3].
     """
-    pixels, cumulative, starts, sizes = [], [], [0], []
+    pixels, cumulative, starts, sizes, colors = [], [], [0], [], []
     for png in maps:
-        weights = np.asarray(Image.open(BytesIO(png)), dtype=np.int64)
+        weights, rgb = _read(png)
         rows, columns = np.nonzero(weights)
         pixels.append(np.stack([columns, rows], axis=1).astype(np.uint8))
         cumulative.append(starts[-1] + np.cumsum(weights[rows, columns]))
         starts.append(starts[-1] + int(weights.sum()))
         sizes.append([weights.shape[1] - 1, weights.shape[0] - 1])
-    return {
+        if rgb is not None:
+            colors.append(rgb[rows, columns])
+    found = {
         "pixels": torch.from_numpy(np.concatenate(pixels)),
         "cumulative": torch.from_numpy(np.concatenate(cumulative)),
         "starts": torch.tensor(starts),
         "sizes": torch.tensor(sizes, dtype=torch.uint8),
     }
+    return found | ({"colors": torch.from_numpy(np.concatenate(colors))} if colors else {})
 
 
 def draw(density: dict[str, Tensor], index: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """`n` fresh points of each frame in `index` [B]: [B, n, 2] in [-3, 3], x to the right, y down, aspect kept."""
+    """`n` fresh points of each frame in `index` [B]: [B, n, 2] in [-3, 3], x to the right, y down, aspect kept.
+
+    With colours [B, n, 5]: red, green and blue follow, in [-`COLOR`, `COLOR`].
+    """
     starts = density["starts"]
     low, high = starts[index, None], starts[index + 1, None]
     chance = torch.rand(len(index), n, generator=generator, dtype=torch.float64)
     chosen = torch.searchsorted(density["cumulative"], low + (chance * (high - low)).long(), right=True)
     place = density["pixels"][chosen] + torch.rand(len(index), n, 2, generator=generator)
     size = density["sizes"][index, None].float() + 1
-    return (2 * place - size) * (EXTENT / size.amax(dim=-1, keepdim=True))
+    place = (2 * place - size) * (EXTENT / size.amax(dim=-1, keepdim=True))
+    return torch.cat([place, _scaled(density["colors"][chosen])], dim=-1) if "colors" in density else place
+
+
+def colored(cloud: np.ndarray, png: bytes) -> np.ndarray:
+    """Points [N, 2] that were drawn from a map, with its colours there: [N, 5]; as they are if it has none."""
+    weights, rgb = _read(png)
+    if rgb is None:
+        return cloud
+    size = np.array(weights.shape[::-1])
+    column, row = ((cloud * (size.max() / EXTENT) + size) / 2).astype(int).clip(0, size - 1).T
+    return np.concatenate([cloud, _scaled(torch.from_numpy(rgb[row, column])).numpy()], axis=1)
+
+
+def levels(points: np.ndarray) -> np.ndarray:
+    """The colours of points [N, 5], from 0 to 255: uint8 [N, 3]."""
+    return np.rint((points[:, 2:] / COLOR + 1).clip(0, 2) * 127.5).astype(np.uint8)
+
+
+def _scaled(colors: Tensor) -> Tensor:
+    return COLOR * (colors.float() / 127.5 - 1)
+
+
+def _read(png: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+    """Weights int64 [H, W] of a map, and its colours uint8 [H, W, 3] if it has some."""
+    values = np.asarray(Image.open(BytesIO(png)))
+    if values.ndim == 2:
+        return values.astype(np.int64), None
+    return values[..., 3].astype(np.int64), values[..., :3]
 
 
 def raster(density: dict[str, Tensor], index: Tensor, side: int) -> Tensor:

@@ -25,7 +25,7 @@ def draw(
     trajectory: bool = False,
     on_clouds: Callable[[int], None] = lambda number: None,
 ) -> Tensor:
-    """A cloud for each condition [F, C]: [F, points, 2], or with `trajectory` [steps + 1, F, points, 2].
+    """A cloud for each condition [F, C]: [F, points, D], or with `trajectory` [steps + 1, F, points, D].
 
     Each starts from noise of its own, or with `alike` all from the same, so that a cloud does not depend on what else
     is drawn beside it. `on_clouds` hears of every few.
@@ -36,7 +36,7 @@ def draw(
         drawn = torch.randn(1 if alike else len(conditions), *shape, generator=generator)
         return drawn.expand(len(conditions), *shape)
 
-    x0 = noise(points, 2)
+    x0 = noise(points, network.dim if isinstance(network, networks.Conditioned) else 2)
     z0 = noise(network.autoencoder.latent) if isinstance(network, networks.Latent) else None
     found = []
     for few in torch.arange(len(conditions)).split(CLOUDS):

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from tasks.clouds import density
+
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
@@ -59,9 +61,11 @@ def png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
 
 
 def show_cloud(axes: Axes, points: Tensor | np.ndarray, color: str = INK) -> None:
-    """Draw points [N, 2] the right way up."""
-    x, y = np.asarray(points).T
-    axes.scatter(x, y, s=1.6, c=color, linewidths=0)
+    """Draw points [N, 2] the right way up, or [N, 5] in their colours."""
+    cloud = np.asarray(points)
+    in_color = cloud.shape[1] > 2
+    x, y = cloud[:, :2].T
+    axes.scatter(x, y, s=5 if in_color else 1.6, c=density.levels(cloud) / 255 if in_color else color, linewidths=0)
     axes.set(xlim=(-3.2, 3.2), ylim=(3.2, -3.2), aspect="equal", xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -121,12 +121,12 @@ def _warmup(steps: int, schedule: str) -> int:
 def network_config(network: str, data: dict[str, Any], seed: int, autoencoder: Path | None = None) -> dict[str, Any]:
     config = {"name": network, "condition_dim": data["embeddings"].shape[1], "seed": seed}
     if network != "latent":
-        return config | {"dim": 2}
+        return config | {"dim": data["point_clouds"].shape[2]}
     return config | ({} if autoencoder is None else {"autoencoder": latents.sizes(autoencoder)})
 
 
 def batches(recipe: Recipe, data: dict[str, Any], rows: Tensor) -> training.DrawBatch:
-    """Random frames out of `rows` [M]: their points [clouds, points, 2] and conditions [clouds, C]."""
+    """Random frames out of `rows` [M]: their points [clouds, points, D] and conditions [clouds, C]."""
     if not recipe.fresh_points and recipe.points > data["num_points"]:
         raise StippleError(
             f"params.yaml: a recipe asks for {recipe.points} points without fresh_points, but data/train_data.pt "

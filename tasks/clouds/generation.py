@@ -95,7 +95,7 @@ def embed(texts: Sequence[str], embedder: Embedder) -> Tensor:
 def path_of(
     text: str, root: Path, *, steps: int, guidance: float, seed: int, points: int, model: Path = artifacts.MODEL
 ) -> np.ndarray:
-    """The way from noise to the cloud of `text`: float32 [steps + 1, points, 2]."""
+    """The way from noise to the cloud of `text`: float32 [steps + 1, points, D]."""
     loaded = load(root / model)
     condition = embed([text], embedder_of(loaded, root))
     path = drawing.draw(

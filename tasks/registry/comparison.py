@@ -74,7 +74,14 @@ def measure(
     models = {"challenger": root / artifacts.MODEL} | ({"champion": root / champion} if champion else {})
     digest = digest_of(**{name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in models.items()})
     seed = int(digest[:12], 16)
-    contenders = {name: _drawer(generation.load(path), settings, root, data, frames) for name, path in models.items()}
+    loaded = {name: generation.load(path) for name, path in models.items()}
+    numbers = {name: model.network.dim for name, model in loaded.items()}
+    if len(set(numbers.values())) > 1:
+        raise StippleError(
+            f"the champion's points have {numbers['champion']} numbers, the challenger's {numbers['challenger']}: they "
+            f"cannot be compared; set points.colour back, or move {versions.POINTER.parent} away to begin anew"
+        )
+    contenders = {name: _drawer(model, settings, root, data, frames) for name, model in loaded.items()}
     texts = [data["summaries"][i] for i in frames]
     truths: list[Tensor] = []
     drawn: dict[str, list[Tensor]] = {}

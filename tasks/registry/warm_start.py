@@ -67,5 +67,6 @@ def choose(settings: Settings, root: Path) -> str:
 
 def _same_kind(settings: Settings, root: Path, version: str) -> bool:
     card = versions.card(root, version)
-    wanted = settings.params.train.network, training_set.load(root)["embedder"]
-    return (card["network"]["name"], card["embedder"]) == wanted
+    data = training_set.load(root)
+    wanted = settings.params.train.network, data["point_clouds"].shape[2], data["embedder"]
+    return (card["network"]["name"], card["network"].get("dim", 2), card["embedder"]) == wanted

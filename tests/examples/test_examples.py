@@ -7,9 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from examples import cloud_files, morph, rgb, ten_thousand, three_d
-from tasks import points
-from tasks.clouds import density, training_set
+from examples import cloud_files, morph, ten_thousand, three_d
+from tasks.clouds import training_set
 from tasks.errors import StippleError
 
 
@@ -17,8 +16,8 @@ from tasks.errors import StippleError
 def tiny(monkeypatch):
     """Few steps and points for all of them."""
     few = {"CLOUDS": 4, "POINTS": 16, "DRAWN": 40, "COMPARED": 3, "SHOWN": 2, "MANY": 70}
-    for module in (morph, rgb, ten_thousand, three_d):
-        for name, value in (few | {"PROMPTS": ["a circle", "a bar"]}).items():
+    for module in (morph, ten_thousand, three_d):
+        for name, value in few.items():
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
         if hasattr(module, "CONFIG"):
@@ -28,23 +27,6 @@ def tiny(monkeypatch):
 def colors_of(path):
     with Image.open(path) as picture:
         return len(picture.convert("RGB").getcolors(1 << 20))
-
-
-def test_portraits_in_colour(tiny, trained, tmp_path, capsys):
-    rgb.main(trained, tmp_path)
-    assert colors_of(tmp_path / "rgb.png") > 20
-    assert cloud_files.read(tmp_path / "rgb-2.ply").shape == (40, 6)
-    assert "another sample of the frame: Chamfer" in capsys.readouterr().out
-
-
-def test_points_lie_on_what_is_not_background_and_have_its_colour():
-    frame = np.full((points.SIDE, points.SIDE, 3), 255, dtype=np.uint8)
-    frame[128:, :128], frame[128:, 128:] = (200, 0, 0), (0, 0, 200)
-    maps = density.from_maps([points.encode(rgb.cover(frame, np.zeros(frame.shape[:2])))])
-    cloud = rgb.sample(frame[None], maps, torch.tensor([0]), 200)[0]
-    assert (cloud[:, 1] >= 0).all()
-    assert torch.equal(rgb.colors(cloud)[:, 0] > 100, cloud[:, 0] < 0)
-    assert torch.equal(rgb.colors(cloud)[:, 2] > 100, cloud[:, 0] >= 0)
 
 
 def test_ten_thousand_points(tiny, trained, tmp_path, capsys):

@@ -38,7 +38,7 @@ def with_small_batches(project: Path) -> Path:
     """Batches so small that two clips make several."""
     with edited(project / "profiles" / "demo.yaml") as profile:
         for model in (profile["captioner"], profile["summarizer"], profile["embedder"]):
-            model["batch_size"] = 2
+            model["batch_size"] = 4
     return project
 
 

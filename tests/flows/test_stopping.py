@@ -29,7 +29,7 @@ def new(new_project: Callable[[int], Path]) -> Callable[[], Path]:
     def new() -> Path:
         project = new_project(2)
         with edited(project / "profiles" / "demo.yaml") as profile:
-            profile["captioner"]["batch_size"] = 2
+            profile["captioner"]["batch_size"] = 4
         with edited(project / "params.yaml") as params:
             params["train"]["recipes"]["latent"] |= {"steps": STEPS, "clouds": 8, "checkpoint_every": 10 * STEPS}
             params["promote"]["frames"] = 8

@@ -97,6 +97,33 @@ def test_threshold_is_the_original_recipe():
     assert set(np.unique(weights)) == {0, 1}
 
 
+def test_filled_spreads_half_of_the_points_over_what_is_not_background():
+    box = (50, 60, 150, 170)
+    rgb = drawing(lambda d, s: d.rectangle([side * s for side in box], fill=(200, 120, 40)), background=(230, 240, 250))
+    lines, weights = (points.weigh(rgb, name) for name in ("contour", "filled"))
+    inner = (60, 70, 140, 160)
+    assert share(lines, inner) < 0.01
+    assert share(weights, inner) == pytest.approx(0.5 * 80 * 90 / (100 * 110), abs=0.02)
+    assert share(weights, (0, 0, 200, 50)) < 0.01
+
+
+def test_in_colour_a_map_keeps_the_colours_of_what_it_draws(tmp_path):
+    video(tmp_path / "clips" / "a.mp4", 7)
+    frames.run(settings_with(), tmp_path)
+
+    def made(colour):
+        points.run(settings_with(points={"num_points": 300, "colour": colour}), tmp_path)
+        rows = list(tables.read(tmp_path / "data" / "points.parquet"))
+        maps = [np.asarray(Image.open(io.BytesIO(row["weights"]["bytes"]))) for row in rows]
+        return maps, [row["points"] for row in rows]
+
+    (plain, places), (colored, same_places) = made(False), made(True)
+    np.testing.assert_array_equal(same_places, places)
+    for image, grey in zip(colored, plain, strict=True):
+        np.testing.assert_array_equal(image[..., 3], grey)
+        assert not image[grey == 0].any() and image[grey > 0, :3].std(0).max() > 5
+
+
 def test_the_table_has_a_map_and_a_cloud_of_every_frame_and_refuses_the_empty(tmp_path):
     video(tmp_path / "clips" / "a.mp4", 30)
     Image.new("RGB", (64, 64), "white").save(tmp_path / "clips" / "white.png")

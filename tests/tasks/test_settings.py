@@ -75,3 +75,14 @@ def test_a_missing_setting_is_named(project: Path) -> None:
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     with pytest.raises(StippleError, match=r"captions\.prompt is missing"):
         settings.load(project)
+
+
+def test_what_draws_without_colour_is_not_asked_for_it(project: Path) -> None:
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["points"]["colour"] = True
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(StippleError, match=r"train\.network: latent draws without colour; .* choose film"):
+        settings.load(project)
+    params["train"]["network"] = "film"
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    assert settings.load(project).params.points.colour

@@ -47,6 +47,16 @@ def test_fresh_points_are_fresh_and_repeatable():
     assert torch.equal(first, density.draw(maps, index, 256, torch.Generator().manual_seed(0)))
 
 
+def test_points_in_colour_have_that_of_their_pixel():
+    rng = np.random.default_rng(2)
+    rgba = rng.integers(0, 256, (40, 64, 4), dtype=np.uint8)
+    cloud = density.draw(density.from_maps([png(rgba)]), torch.tensor([0]), 500, torch.Generator().manual_seed(0))[0]
+    assert cloud.shape == (500, 5)
+    column, row = ((cloud[:, :2] + torch.tensor([3, 3 * 40 / 64])) / 6 * 64).long().unbind(-1)
+    assert np.array_equal(density.levels(cloud.numpy()), rgba[row, column, :3])
+    assert np.array_equal(density.colored(cloud[:, :2].numpy(), png(rgba)), cloud.numpy())
+
+
 def test_a_grid_holds_each_frame_where_its_points_fall():
     rng = np.random.default_rng(1)
     pictures = [

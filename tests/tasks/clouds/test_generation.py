@@ -1,5 +1,6 @@
 """Drawing texts: the same text and seed give the same picture, the right way up, and nothing is cut in silence."""
 
+import io
 import json
 import shutil
 
@@ -8,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.clouds import artifacts, drawing, generation, pictures
+from tasks import dataset, evaluate, train
+from tasks.clouds import artifacts, density, drawing, generation, pictures
 from tasks.errors import StippleError
+from tests.support import clips, small_project
 
 SETTINGS = {"steps": 3, "guidance": 1.0, "seed": 0, "points": 40}
 
@@ -142,6 +145,32 @@ def test_a_hub_embedder_is_fetched_by_its_name_and_commit(trained, tmp_path, mon
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     np.testing.assert_array_equal(generate(tmp_path, model=model), at_home)
+
+
+def test_in_colour_from_the_table_of_points_to_the_drawing(models_folder, tmp_path):
+    root = small_project.make(tmp_path / "project", models_folder / "embedder")
+    small_project.change(root, "points", lambda rows: [row | {"weights": painted(row["weights"])} for row in rows])
+    dataset.run(small_project.settings(), root)
+    train.run(small_project.settings(steps=60, ema=0.0), root)
+    evaluate.run(small_project.settings(), root)
+    paths = {name: tmp_path / f"drawn.{name}" for name in ("png", "npy", "gif")}
+    generation.write("a circle", root, paths["png"], npy=paths["npy"], gif=paths["gif"], **SETTINGS)
+    cloud = np.load(paths["npy"])
+    assert cloud.shape == (40, 5)
+    red, green, blue = density.levels(cloud).mean(0)
+    assert red > green + 60 and red > blue + 60
+    for name in ("png", "gif"):
+        with Image.open(paths[name]) as picture:
+            picture.seek(getattr(picture, "n_frames", 1) - 1)
+            shades = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+        assert (shades[:, 0] > shades[:, 2] + 60).any()
+
+
+def painted(weights):
+    """The map with one colour, a red, on all of its pixels."""
+    grey = np.asarray(Image.open(io.BytesIO(weights["bytes"])))
+    red = np.full(grey.shape, 220, np.uint8), *[np.full(grey.shape, 40, np.uint8)] * 2
+    return {"bytes": clips.png(Image.fromarray(np.dstack([*red, grey]))), "path": None}
 
 
 def test_pictures_show_y_downwards_and_x_to_the_right():
