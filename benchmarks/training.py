@@ -163,7 +163,7 @@ def sooner(ours: Points, baseline: Points) -> dict[str, dict[str, float] | None]
 @figures.png
 def curves(runs: dict[str, Points], floor: dict[str, float], against: str, label: str) -> Figure:
     """Each score against what the points have under `against`."""
-    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
     panels = figure.subplots(1, len(SCORES))
     for axes, score, title in zip(panels, SCORES, TITLES, strict=True):
         for name, points in runs.items():
@@ -172,7 +172,7 @@ def curves(runs: dict[str, Points], floor: dict[str, float], against: str, label
             axes.plot(x, found, "o-", ms=4, color=COLORS[name], label=who)
         axes.axhline(floor[score], color=figures.COLORS["floor"], ls=":", label="the truth, drawn again")
         axes.set(title=title, xscale="log", xlabel=label, ylim=(0, None))
-    panels[0].legend(fontsize=7)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(runs) + 1, fontsize=8)
     return figure
 
 

@@ -109,7 +109,7 @@ def make(project: Path, folder: Path) -> None:
     """A small project with short captions, a training that is shorter still, and a promotion at its end."""
     projects.make(project, environment(folder), projects.CLIPS[:: len(projects.CLIPS) // CLIPS][:CLIPS])
     with edited(project / "params.yaml") as params:
-        params["frames"]["every"] = 4
+        params["frames"]["every"] = 8  # 4 of each clip
         params["points"]["num_points"] = 256
         params["dataset"]["held_out"] = 0.5
         recipes = params["train"]["recipes"]
