@@ -70,7 +70,8 @@ def captioner(rows: int, tokens: int) -> Captioner:
         image_seq_length=seen,
     )  # fmt: skip
     made.model = on_device(lambda: library.FastVlmForConditionalGeneration(config))
-    made.model.model.language_model.set_attn_implementation(greedy.register())
+    made.language = made.model.model.language_model
+    made.language.set_attn_implementation(greedy.register())
     if REAL:
         made.model.model.vision_tower.to(memory_format=torch.channels_last)
     endless(made, tokens)
@@ -143,6 +144,7 @@ def measure_summaries() -> dict[str, Any]:
     made.tokenizer, made.rows, made.markers = loading.pretrained(library.AutoTokenizer, given, ROOT), rows, []
     config = library.Qwen2Config(**(QWEN_7 if REAL else TINY), attn_implementation=greedy.register())
     made.model = on_device(lambda: library.Qwen2ForCausalLM(config))
+    made.language = made.model.model
     endless(made, tokens)
     text = "She looks to the left and smiles. " * 40
     asked = made.tokenizer(text).input_ids[: 300 if REAL else 20]

@@ -28,6 +28,7 @@ class Captioner:
         self.model = loading.model(
             library.AutoModelForImageTextToText, checkpoint, root, skipped, attention={"text_config": greedy.register()}
         )
+        self.language = greedy.supported(getattr(self.model.model, "language_model", None))
         decoding.decode_greedily(self.model, self.tokenizer, checkpoint)
         if self.model.device.type == "cuda":
             self.model.model.vision_tower.to(memory_format=torch.channels_last)
@@ -50,7 +51,7 @@ class Captioner:
         ids = self.tokens(prompt)
         coming = iter(list(pictures) if self.model.device.type == "cpu" else pictures)  # threads would be in its way
         with loading.accelerator, torch.inference_mode():
-            if again:
+            if again or self.language is None:
                 features = self.features(coming)
                 output = hf.transformers().modeling_outputs.BaseModelOutputWithPooling(pooler_output=features)
                 inputs = {
@@ -58,7 +59,11 @@ class Captioner:
                     "attention_mask": torch.ones_like(ids).expand(number, -1),
                 }
                 return decoding.generate(
-                    self.model, self.tokenizer, inputs, mm_encoder_outputs={"image": output}, **decoding.AGAIN
+                    self.model,
+                    self.tokenizer,
+                    inputs,
+                    mm_encoder_outputs={"image": output},
+                    **(decoding.AGAIN if again else {}),
                 )
             text = self.model.get_input_embeddings()(ids.to(self.model.device))
             places = (ids == self.model.config.image_token_id).to(self.model.device)
@@ -70,7 +75,7 @@ class Captioner:
                 return embedded, torch.ones(embedded.shape[:2], dtype=torch.long, device=embedded.device)
 
             return decoding.write(
-                self.model, self.model.model.language_model, self.tokenizer, number, inputs_of,
+                self.model, self.language, self.tokenizer, number, inputs_of,
                 at_once=self.rows, longest=ids.shape[1],
             )  # fmt: skip
 

@@ -57,6 +57,7 @@ def write(
     said = greedy.decode(
         language, model.get_output_embeddings(), number, inputs,
         at_once=at_once, longest=longest, ends=ends, limit=config.max_new_tokens,
+        graph=not getattr(model, "is_quantized", False),
     )  # fmt: skip
     texts = tokenizer.batch_decode(said, skip_special_tokens=True)
     return [Written(" ".join(text.split()), tokens[-1] in ends) for text, tokens in zip(texts, said, strict=True)]

@@ -47,24 +47,34 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tens
     return found.reshape(len(query), 1, heads, -1), None
 
 
-def supports(language: Any) -> bool:
-    """Whether every layer of a language model attends to all that came before."""
-    return set(getattr(language.config, "layer_types", None) or ["?"]) == {"full_attention"}
+def supported(language: Any) -> Any | None:
+    """The language model, if every layer of it attends to all that came before, as Qwen2's do; else None."""
+    kinds = getattr(getattr(language, "config", None), "layer_types", None)
+    return language if kinds and set(kinds) == {"full_attention"} else None
 
 
 def decode(
-    language: Any, head: Any, count: int, inputs: Inputs, *, at_once: int, longest: int, ends: list[int], limit: int
+    language: Any,
+    head: Any,
+    count: int,
+    inputs: Inputs,
+    *,
+    at_once: int,
+    longest: int,
+    ends: list[int],
+    limit: int,
+    graph: bool = True,
 ) -> list[list[int]]:
     """The tokens that follow each of `count` prompts, up to and with one of `ends`, or `limit` of them.
 
     Args:
         language, head: a causal language model without its head, and the head.
         inputs: called for few rows at a time, when there is room for them.
-        at_once: rows at work. longest: tokens of the longest prompt.
+        at_once: rows at work. longest: tokens of the longest prompt. graph: whether CUDA may replay a step as a graph.
     """
     at_once = min(at_once, count)
     ring = _Ring(language, at_once, -(-(longest + limit + LOOK) // 64) * 64)
-    step = ring.step(head)
+    step = ring.step(head, graph)
     waiting = iter(range(count))
     owners: list[int | None] = [None] * at_once
     said: list[list[int]] = [[] for _ in range(count)]
@@ -146,7 +156,7 @@ class _Ring:
         self.tokens[at], self.positions[at] = first, positions[:, -1] + 1
         return first.tolist()
 
-    def step(self, head: Any) -> Callable[[], Tensor]:
+    def step(self, head: Any, graph: bool) -> Callable[[], Tensor]:
         """A function that writes one more token of every row and returns them [B], on CUDA as a graph."""
 
         def eager() -> Tensor:
@@ -163,7 +173,7 @@ class _Ring:
             self.next.copy_((self.next + 1) % self.mask.shape[1])
             return self.tokens
 
-        return eager if self.tokens.device.type != "cuda" else self._graph(eager)
+        return self._graph(eager) if graph and self.tokens.device.type == "cuda" else eager
 
     def _graph(self, eager: Callable[[], Tensor]) -> Callable[[], Tensor]:
         stream = torch.cuda.Stream()

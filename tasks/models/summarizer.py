@@ -21,6 +21,7 @@ class Summarizer:
         self.model = loading.model(
             library.AutoModelForCausalLM, checkpoint, root, ["lm_head"], attention=greedy.register()
         )
+        self.language = greedy.supported(self.model.model)
         self.markers = sorted({*self.tokenizer.get_added_vocab(), *self.tokenizer.all_special_tokens}, key=len)
         decoding.decode_greedily(self.model, self.tokenizer, checkpoint)
 
@@ -35,8 +36,9 @@ class Summarizer:
         """Follow `instruction` on each text, greedily, all in one batch; `again`: so that it repeats itself less."""
         prompts = [self.prompt(instruction, text) for text in texts]
         with loading.accelerator, torch.inference_mode():
-            if again:
-                return decoding.generate(self.model, self.tokenizer, self.tokens(prompts), **decoding.AGAIN)
+            if again or self.language is None:
+                more = decoding.AGAIN if again else {}
+                return decoding.generate(self.model, self.tokenizer, self.tokens(prompts), **more)
             embed = self.model.get_input_embeddings()
 
             def inputs_of(rows: list[int]) -> tuple[Tensor, Tensor]:
@@ -45,7 +47,7 @@ class Summarizer:
 
             longest = self.tokens(prompts)["input_ids"].shape[1]
             return decoding.write(
-                self.model, self.model.model, self.tokenizer, len(prompts), inputs_of,
+                self.model, self.language, self.tokenizer, len(prompts), inputs_of,
                 at_once=self.rows, longest=longest,
             )  # fmt: skip
 
