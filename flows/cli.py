@@ -53,6 +53,13 @@ def _say(found: Any, page: Callable[[Any], Iterable[str]], as_json: bool) -> Non
     print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(page(found)))
 
 
+def _resolve(chosen: settings.Settings) -> None:
+    """Have it written down which commits the profile's branches are, where that is not known yet."""
+    from tasks.models import hub
+
+    hub.resolve(chosen.profile, ROOT)
+
+
 @app.callback()
 def about(
     _: Annotated[
@@ -79,6 +86,7 @@ def run(
         _say(forecast.next_run(chosen, ROOT), forecast.page, as_json)
         return
     with lock.hold(ROOT, "stipple run"):
+        _resolve(chosen)
         if forecast.nothing_stale(STAGES):
             print("Nothing to do: every stage is up to date; data/evaluation/report.md has the scores.")
             return
@@ -98,6 +106,7 @@ def retrain() -> None:
 
     rules = settings.load(ROOT)
     with lock.hold(ROOT, "stipple retrain"):
+        _resolve(rules)
         if forecast.nothing_stale([name for name, stage in STAGES.items() if not stage.trains]) and (
             reason := versions.nothing_new(rules, ROOT, reproduction.question("train"))
         ):
@@ -109,13 +118,37 @@ def retrain() -> None:
             retrain()
 
 
-@app.command()
-def models(as_json: Json = False) -> None:
+models_app = typer.Typer()
+app.add_typer(models_app, name="models", invoke_without_command=True)
+
+
+@models_app.callback()
+def models(context: typer.Context, as_json: Json = False) -> None:
     """List the promoted models, with their scores and the champion marked, and why the last challenger was refused."""
-    from tasks.project import status
+    if context.invoked_subcommand is None:
+        from tasks.project import status
+
+        settings.load(ROOT)
+        _say(status.models(ROOT), status.models_page, as_json)
+
+
+@models_app.command()
+def pull() -> None:
+    """Fetch the checkpoints that the profile needs from the hub, after saying what they are."""
+    from tasks.models import hub
+
+    for line in hub.pull(settings.load(ROOT).profile, ROOT):
+        print(line, flush=True)
+    print("All is here: runs need the hub no more.")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has, and which profiles fit it."""
+    from tasks.models import doctor
 
     settings.load(ROOT)
-    _say(status.models(ROOT), status.models_page, as_json)
+    _say(doctor.look(ROOT), doctor.page, as_json)
 
 
 @app.command()

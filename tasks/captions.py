@@ -3,19 +3,23 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from tasks.errors import Refused
-from tasks.models import checkpoints
-from tasks.models.captioner import load_captioner
+from tasks.models import checkpoints, loading
+from tasks.models.captioner import identity, load_captioner
 from tasks.models.decoding import Written, whole_sentences
-from tasks.settings import CaptionerCheckpoint, Settings
+from tasks.models.guards import fault
+from tasks.settings import AnyCaptioner, CaptionerCheckpoint, Settings
 from tasks.store import tables
 from tasks.store.fill import RowStage, fill, items_of_frames
 from tasks.store.rows import MapBatches, Previous, no_previous
@@ -23,6 +27,10 @@ from tasks.store.tables import Row
 
 VERSION = 1
 PIXELS = 64_000_000  # a picture of more is not decoded
+AHEAD = 128  # pictures that are decoded before they are looked at
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 log = logging.getLogger("stipple.captions")
 
@@ -52,18 +60,19 @@ def run(
         items=partial(items, settings, root),
         payload=payload,
         compute=partial(caption, checkpoint=captioner, prompt=prompt, root=root),
-        batch_size=captioner.batch_size,
+        batch_size=loading.gathered(captioner.batch_size),
         encode=lambda row: _value(row["caption"], cut=False),
         decode=json.loads,
     )
     counts = fill(stage, root, tables.count(path), previous=previous, map_batches=map_batches, on_row=on_row)
+    loading.release()
     if cut:
         log.warning(
             "%d captions, the first of %s, ran into max_new_tokens = %d and end with their last whole sentence; "
             "raise captioner.max_new_tokens in the profile for more",
             len(cut),
             cut[0],
-            captioner.max_new_tokens,
+            getattr(captioner, "max_new_tokens", 0),
         )
     mean = round(float(np.mean(words)), 1) if words else 0.0
     return {**counts, "words_mean": mean, "cut": len(cut), "unfamiliar_sources": scope.unfamiliar}
@@ -76,24 +85,65 @@ def items(settings: Settings, root: Path) -> Iterator[Row]:
         root,
         stage="captions",
         version=VERSION,
-        model=checkpoints.identity(captioner, root),
+        model=identity(captioner, root),
         prompt=settings.params.captions.prompt,
-        image_side=captioner.image_side,
-        max_new_tokens=captioner.max_new_tokens,
+        image_side=getattr(captioner, "image_side", None),
+        max_new_tokens=getattr(captioner, "max_new_tokens", None),
     )
 
 
-def caption(encoded: list[bytes], *, checkpoint: CaptionerCheckpoint, prompt: str, root: Path) -> list[bytes | Refused]:
-    """Describe each encoded picture; one result per picture, in order."""
-    decoded = [_decode(picture) for picture in encoded]
-    good = [picture for picture in decoded if isinstance(picture, Image.Image)]
-    said = iter(load_captioner(checkpoint, root)(good, prompt) if good else [])
-    return [picture if isinstance(picture, Refused) else _whole(next(said)) for picture in decoded]
+def caption(encoded: list[bytes], *, checkpoint: AnyCaptioner, prompt: str, root: Path) -> list[bytes | Refused]:
+    """Describe each encoded picture; one result per picture, in order. Words that are no use are asked for twice."""
+    captioner = load_captioner(checkpoint, root)
+    said: list[Written | Refused] = [Refused("not asked yet")] * len(encoded)
+    asked = list(range(len(encoded)))
+    for again in (False, True):
+        answers = _ask(captioner, [encoded[at] for at in asked], prompt, again) if asked else []
+        for at, answer in zip(asked, answers, strict=True):
+            said[at] = answer
+        asked = [at for at in asked if isinstance(answer := said[at], Written) and fault(answer, prompt)]
+    return [_whole(answer, prompt) for answer in said]
 
 
-def _whole(written: Written) -> bytes | Refused:
+def _ask(captioner: Any, encoded: list[bytes], prompt: str, again: bool) -> list[Written | Refused]:
+    """One answer for each picture. They are decoded side by side, and while the first ones are looked at."""
+    refused: dict[int, Refused] = {}
+
+    def prepared() -> Iterator[Any]:
+        for at, picture in enumerate(ahead(lambda content: _prepared(captioner, content), encoded, AHEAD)):
+            if isinstance(picture, Refused):
+                refused[at] = picture
+                picture = captioner.prepare(Image.new("RGB", (1, 1)))
+            yield picture
+
+    answers = captioner(prepared(), len(encoded), prompt, again=again)
+    return [refused.get(at, answer) for at, answer in enumerate(answers)]
+
+
+def _prepared(captioner: Any, encoded: bytes) -> Any:
+    picture = _decode(encoded)
+    return picture if isinstance(picture, Refused) else captioner.prepare(picture)
+
+
+def ahead(fn: Callable[[Item], Made], items: Iterable[Item], window: int) -> Iterator[Made]:
+    """`map` in threads, at most `window` results ahead of what was taken."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        coming: deque[Future[Made]] = deque()
+        for item in items:
+            coming.append(pool.submit(fn, item))
+            if len(coming) == window:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+def _whole(written: Written | Refused, prompt: str) -> bytes | Refused:
+    if isinstance(written, Refused):
+        return written
     if not written.text:
         return Refused("the captioner had nothing to say about it")
+    if wrong := fault(written, prompt):
+        return Refused(f"its caption {wrong}, asked twice: {written.text[:60]!r}…")
     if written.ended:
         return _value(written.text, cut=False)
     sentences = whole_sentences(written.text)
@@ -135,9 +185,10 @@ class _Scope:
     The card's metadata may carry `scope: {knows, use_instead, palette_share}`. A source's first new frame is looked at.
     """
 
-    def __init__(self, checkpoint: CaptionerCheckpoint, root: Path) -> None:
-        self.known: dict[str, Any] = checkpoints.card(checkpoint, root).get("scope") or {}
-        self.model = checkpoint.model
+    def __init__(self, captioner: AnyCaptioner, root: Path) -> None:
+        card = checkpoints.card(captioner, root) if isinstance(captioner, CaptionerCheckpoint) else {}
+        self.known: dict[str, Any] = card.get("scope") or {}
+        self.model = getattr(captioner, "model", "")
         self.seen: set[str] = set()
         self.unfamiliar = 0
 

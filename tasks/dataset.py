@@ -23,7 +23,6 @@ from tasks.models import checkpoints
 from tasks.pipeline import ROW_STAGES
 from tasks.settings import Settings
 from tasks.store import files, tables
-from tasks.store.schemas import DIMENSIONS
 
 REPORT = Path("data/dataset.json")
 
@@ -64,10 +63,12 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
     held_out = held_out_clips(used, settings.params.dataset.held_out)
     clips = [used[clip_of(frame_id)] for frame_id in frame_ids]
     split = [HELD_OUT if clip in held_out else TRAIN for clip in clips]
+    width = len(embeddings[frame_ids[0]]["embedding"])
+    conditions = _vectors((embeddings[frame_id]["embedding"] for frame_id in frame_ids), width)
     content = serialized(
         {
             "image_paths": frame_ids,
-            "embeddings": _vectors(embeddings[frame_id]["embedding"] for frame_id in frame_ids),
+            "embeddings": conditions,
             "point_clouds": torch.stack(clouds),
             "model": embedder.model,
             "num_points": settings.params.points.num_points,
@@ -76,7 +77,8 @@ def run(settings: Settings, root: Path) -> dict[str, Any]:
             "summaries": [summaries[frame_id] for frame_id in frame_ids],
             "wordings": [embeddings[frame_id]["wordings"] for frame_id in frame_ids],
             "wording_embeddings": _vectors(
-                vector for frame_id in frame_ids for vector in embeddings[frame_id]["wording_embeddings"]
+                (vector for frame_id in frame_ids for vector in embeddings[frame_id]["wording_embeddings"]),
+                width,
             ),
             "clips": clips,
             "split": split,
@@ -168,8 +170,8 @@ def _column(root: Path, table: str, column: str) -> dict[str, Any]:
     return {row["frame_id"]: row[column] for row in rows}
 
 
-def _vectors(rows: Iterable[Sequence[float]]) -> Tensor:
-    return torch.from_numpy(np.array(list(rows), dtype=np.float32).reshape(-1, DIMENSIONS))
+def _vectors(rows: Iterable[Sequence[float]], width: int) -> Tensor:
+    return torch.from_numpy(np.array(list(rows), dtype=np.float32).reshape(-1, width))
 
 
 def _cloud(row: dict[str, Any], num_points: int) -> Tensor:

@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks.errors import Refused, StippleError
-from tasks.models import checkpoints
-from tasks.models.embedder import load_embedder
+from tasks.errors import Refused
+from tasks.models import checkpoints, loading
+from tasks.models.embedder import load_embedder, width
 from tasks.settings import Checkpoint, Settings
-from tasks.store import tables
+from tasks.store import schemas, tables
 from tasks.store.digests import digest_of
 from tasks.store.fill import RowStage, fill
 from tasks.store.rows import MapBatches, Previous, no_previous
-from tasks.store.schemas import DIMENSIONS
 from tasks.store.tables import Row
 
 VERSION = 2
@@ -37,7 +36,7 @@ log = logging.getLogger("stipple.embeddings")
 def run(
     settings: Settings, root: Path, *, previous: Previous = no_previous, map_batches: MapBatches = map
 ) -> dict[str, Any]:
-    """Write `data/embeddings.parquet`: a float32[512] of length 1 for each summary, and for each shorter wording."""
+    """Write `data/embeddings.parquet`: a vector of length 1 for each summary, and for each shorter wording."""
     embedder = settings.profile.embedder
     total = tables.count(root / "data" / "summaries.parquet")
     every = -(-total // COMPARED)
@@ -56,8 +55,10 @@ def run(
         encode=lambda row: pack(np.stack([row["embedding"], *row["wording_embeddings"]]), row["wordings"]),
         decode=unpack,
         order=lambda row: len(row["summary"]),
+        schema=schemas.embeddings(width(embedder, root)),
     )
     counts = fill(stage, root, total, previous=previous, map_batches=map_batches, on_row=on_row)
+    loading.release()
     cosines = similarities(np.stack(compared)) if len(compared) > 1 else {}
     if cosines and cosines["mean"] > ALIKE:
         log.warning(
@@ -82,11 +83,6 @@ def embed(summaries: list[str], *, checkpoint: Checkpoint, root: Path) -> list[b
     shorter = [wordings(summary) for summary in summaries]
     texts = [text for summary, others in zip(summaries, shorter, strict=True) for text in (summary, *others)]
     vectors = np.concatenate([embedder(few) for few in tables.chunks(texts, checkpoint.batch_size)])
-    if vectors.shape[1] != DIMENSIONS:
-        raise StippleError(
-            f"{checkpoint.model} gives {vectors.shape[1]} numbers per text, and the pipeline is made for {DIMENSIONS}; "
-            f"choose an embedder with a projection of {DIMENSIONS}, such as openai/clip-vit-base-patch32"
-        )
     ends = np.cumsum([1 + len(others) for others in shorter])
     return [
         pack(found, others) if np.isfinite(found).all() else Refused("its embedding is not a number")
@@ -116,8 +112,9 @@ def pack(vectors: np.ndarray, texts: list[str]) -> bytes:
 
 def unpack(value: bytes) -> Row:
     head, _, vectors = value.partition(b"\n")
-    found = np.frombuffer(vectors, "<f4").reshape(-1, DIMENSIONS)
-    return {"embedding": found[0], "wordings": json.loads(head), "wording_embeddings": found[1:]}
+    texts = json.loads(head)
+    found = np.frombuffer(vectors, "<f4").reshape(1 + len(texts), -1)
+    return {"embedding": found[0], "wordings": texts, "wording_embeddings": found[1:]}
 
 
 def similarities(vectors: np.ndarray) -> dict[str, float]:

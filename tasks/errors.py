@@ -11,3 +11,7 @@ class Damaged(StippleError):
 
 class Refused(Exception):
     """One item (a file, a frame, a row) cannot be used. The message is the reason that its quarantine row shows."""
+
+
+class Unanswered(Refused):
+    """The same for a reason that may pass, so the next run tries again."""

@@ -1,10 +1,11 @@
 """params.yaml and the profile it names, checked and typed."""
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from string import Formatter
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from tasks.errors import StippleError
@@ -33,12 +34,28 @@ class Points(Section):
     num_points: Count
 
 
+def _filled(*known: str) -> AfterValidator:
+    """That a prompt has none but the `known` placeholders."""
+
+    def check(prompt: str) -> str:
+        names = [name for _, name, _, _ in Formatter().parse(prompt) if name is not None]
+        if strange := sorted(set(names) - set(known)):
+            raise ValueError(
+                f"{{{strange[0]}}} is no placeholder; {', '.join(map('{{{}}}'.format, known)) or 'none'} is"
+            )
+        return prompt
+
+    return AfterValidator(check)
+
+
 class Captions(Section):
-    prompt: Text = Field(description="What the captioner is asked about each frame.")
+    prompt: Annotated[Text, _filled()] = Field(description="What the captioner is asked about each frame.")
 
 
 class Summaries(Section):
-    prompt: Text = Field(description="What the summarizer is asked about each caption.")
+    prompt: Annotated[Text, _filled("max_words")] = Field(
+        description="What the summarizer is asked about each caption."
+    )
     max_words: Count
     max_attempts: Count
 
@@ -181,13 +198,70 @@ class GeneratorCheckpoint(Checkpoint):
 
 class CaptionerCheckpoint(GeneratorCheckpoint):
     image_side: Count
+    licence: str | None = None
+
+
+class Endpoint(Section):
+    """A model that a server answers for, by OpenAI's protocol."""
+
+    endpoint: Annotated[str, Field(pattern="^https?://")]
+    model: Text
+    concurrency: Count
+    timeout: Annotated[float, Field(gt=0)]
+    max_new_tokens: Count
+
+    @property
+    def batch_size(self) -> int:
+        """Rows that are kept together: enough that few requests wait for the last one of a batch."""
+        return 8 * self.concurrency
+
+
+class CaptionerEndpoint(Endpoint):
+    image_side: Count
+
+
+class OwnCaptioner(Section):
+    """A file of the project's that defines `Captioner`."""
+
+    own: Text
+    version: Count
+    batch_size: Count
+
+
+KINDS = ("endpoint", "own", "checkpoint")
+"""Of a model in a profile, each told by a key of its own but the last."""
+
+
+def _kind(given: Any) -> str:
+    named = given if isinstance(given, dict) else vars(given)
+    return next((kind for kind in KINDS if kind in named), KINDS[-1])
+
+
+AnyCaptioner = Annotated[
+    Annotated[CaptionerCheckpoint, Tag("checkpoint")]
+    | Annotated[CaptionerEndpoint, Tag("endpoint")]
+    | Annotated[OwnCaptioner, Tag("own")],
+    Discriminator(_kind),
+]
+AnySummarizer = Annotated[
+    Annotated[GeneratorCheckpoint, Tag("checkpoint")] | Annotated[Endpoint, Tag("endpoint")], Discriminator(_kind)
+]
+
+
+class Needs(Section):
+    """What a machine has to have, in gigabytes (10⁹ bytes), for a profile to fit it."""
+
+    memory_gb: float = 0
+    gpu_gb: float = 0
+    disk_gb: float = 0
 
 
 class Profile(Section):
     """What profiles/<profile>.yaml holds."""
 
-    captioner: CaptionerCheckpoint
-    summarizer: GeneratorCheckpoint
+    needs: Needs = Needs()
+    captioner: AnyCaptioner
+    summarizer: AnySummarizer
     embedder: Checkpoint
     autoencoder: Pinned | None
 
@@ -230,7 +304,13 @@ def checked(params_yaml: str, root: Path) -> Settings:
         raise StippleError(
             f"params.yaml: profile is {params.profile!r}, but there is no {path}; known profiles: {known}"
         )
-    return Settings(params=params, profile=_parsed(read_text(path), path, Profile))
+    return Settings(params=params, profile=profile(params.profile, root))
+
+
+def profile(name: str, root: Path) -> Profile:
+    """The profile `name` under `root`."""
+    path = root / "profiles" / f"{name}.yaml"
+    return _parsed(read_text(path), path, Profile)
 
 
 def _parsed(text: str, path: Path, section: type[S]) -> S:
@@ -244,9 +324,10 @@ def _parsed(text: str, path: Path, section: type[S]) -> S:
 
 
 def _problem(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"])
+    where = ".".join(str(part) for at, part in enumerate(error["loc"]) if at != 1 or part not in KINDS)
     if error["type"] == "extra_forbidden":
         return f"{where} is not a known setting; remove it or check its spelling"
     if error["type"] == "missing":
         return f"{where} is missing"
-    return f"{where} is {error['input']!r}, but: {error['msg'][0].lower()}{error['msg'][1:]}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where} is {error['input']!r}, but: {message[0].lower()}{message[1:]}"

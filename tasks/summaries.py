@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import Refused
-from tasks.models import checkpoints
+from tasks.models import checkpoints, loading
 from tasks.models.decoding import Written, whole_sentences
-from tasks.models.embedder import count_tokens, load_tokenizer
-from tasks.models.summarizer import load_summarizer
-from tasks.settings import Checkpoint, GeneratorCheckpoint, Settings, Summaries
+from tasks.models.embedder import count_tokens, load_tokenizer, max_tokens
+from tasks.models.guards import EMPTY, fault
+from tasks.models.summarizer import identity, load_summarizer
+from tasks.settings import AnySummarizer, Checkpoint, Settings, Summaries
 from tasks.store import tables
 from tasks.store.digests import digest_of
 from tasks.store.fill import RowStage, fill
@@ -20,7 +21,6 @@ from tasks.store.rows import MapBatches, Previous, no_previous
 from tasks.store.tables import Row
 
 VERSION = 1
-CLIP_TOKENS = 77  # CLIP reads 77 tokens, begin and end included; a summary has fewer
 
 
 def run(
@@ -45,13 +45,14 @@ def run(
         items=partial(items, settings, root),
         payload=lambda batch: [row["caption"] for row in batch],
         compute=partial(summarize, checkpoint=profile.summarizer, embedder=profile.embedder, params=params, root=root),
-        batch_size=profile.summarizer.batch_size,
+        batch_size=loading.gathered(profile.summarizer.batch_size),
         encode=_value,
         decode=json.loads,
         order=lambda row: len(row["caption"]),
     )
     total = tables.count(root / "data" / "captions.parquet")
     counts = fill(stage, root, total, previous=previous, map_batches=map_batches, on_row=on_row)
+    loading.release()
     tried = {str(number): attempts[number] for number in sorted(attempts)}
     return {**counts, "clip_tokens_max": longest, "attempts": tried}
 
@@ -62,7 +63,7 @@ def items(settings: Settings, root: Path) -> Iterator[Row]:
     common = {
         "stage": "summaries",
         "version": VERSION,
-        "model": checkpoints.identity(summarizer, root),
+        "model": identity(summarizer, root),
         "tokens": checkpoints.identity(settings.profile.embedder, root),
         "max_new_tokens": summarizer.max_new_tokens,
         **settings.params.summaries.model_dump(),
@@ -72,16 +73,17 @@ def items(settings: Settings, root: Path) -> Iterator[Row]:
 
 
 def summarize(
-    captions: list[str], *, checkpoint: GeneratorCheckpoint, embedder: Checkpoint, params: Summaries, root: Path
+    captions: list[str], *, checkpoint: AnySummarizer, embedder: Checkpoint, params: Summaries, root: Path
 ) -> list[bytes | Refused]:
-    """Summarize each caption in fewer than `params.max_words` words and `CLIP_TOKENS` tokens, in order."""
+    """Summarize each caption in fewer than `params.max_words` words and tokens than the embedder reads, in order."""
     summarizer = load_summarizer(checkpoint, root)
-    tokenizer = load_tokenizer(embedder, root)
+    tokenizer, most = load_tokenizer(embedder, root), max_tokens(embedder, root)
     answers: list[list[Written]] = [[] for _ in captions]
+    wrong: dict[int, str] = {}
     found: dict[int, bytes | Refused] = {}
 
     def fits(text: str) -> bool:
-        return len(text.split()) < params.max_words and count_tokens(tokenizer, text) < CLIP_TOKENS
+        return len(text.split()) < params.max_words and count_tokens(tokenizer, text) < most
 
     def keep(number: int, text: str, attempts: int) -> None:
         tokens = count_tokens(tokenizer, text)
@@ -94,18 +96,27 @@ def summarize(
         if not left:
             break
         instruction = params.prompt.replace("{max_words}", str(limit(params.max_words, attempt)))
-        for number, answer in zip(left, summarizer([captions[number] for number in left], instruction), strict=True):
-            answers[number].append(answer)
-            if answer.text and answer.ended and fits(answer.text):
-                keep(number, answer.text, attempt + 1)
+        for again in (False, True):
+            some = [number for number in left if (number in wrong) == again]
+            said = summarizer([captions[number] for number in some], instruction, again=again) if some else []
+            for number, answer in zip(some, said, strict=True):
+                wrong.pop(number, None)
+                if isinstance(answer, Refused):
+                    found[number] = answer
+                elif found_wrong := fault(answer, instruction):
+                    wrong[number] = found_wrong
+                else:
+                    answers[number].append(answer)
+                    if answer.ended and fits(answer.text):
+                        keep(number, answer.text, attempt + 1)
 
     for number in range(len(captions)):
         if number not in found:
-            beginning = max((first_sentences(answer.text, fits) for answer in answers[number]), key=len)
+            beginning = max((first_sentences(answer.text, fits) for answer in answers[number]), key=len, default="")
             if beginning:
                 keep(number, beginning, params.max_attempts + 1)
             else:
-                found[number] = Refused(_reason(answers[number], params))
+                found[number] = Refused(_reason(answers[number], wrong.get(number), params.max_words, most))
     return [found[number] for number in range(len(captions))]
 
 
@@ -121,12 +132,14 @@ def first_sentences(text: str, fits: Callable[[str], bool]) -> str:
     return next((beginning for beginning in beginnings if fits(beginning)), "")
 
 
-def _reason(answers: list[Written], params: Summaries) -> str:
-    if not any(answer.text for answer in answers):
+def _reason(answers: list[Written], wrong: str | None, max_words: int, most: int) -> str:
+    if wrong == EMPTY or not (answers or wrong):
         return "the summarizer had nothing to say about its caption"
+    if wrong and not answers:
+        return f"its summary {wrong}, every time that it was asked for"
     return (
-        f"in {len(answers)} attempts, no sentence of its summary came under {params.max_words} words "
-        f"and {CLIP_TOKENS} tokens: {answers[-1].text[:60]!r}…"
+        f"in {len(answers)} attempts, no sentence of its summary came under {max_words} words "
+        f"and {most} tokens: {answers[-1].text[:60]!r}…"
     )
 
 

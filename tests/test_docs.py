@@ -30,6 +30,8 @@ NOT_HERE = {
     "v[12]/": "versions in models/registry",
     "toys/*": "pictures of `stipple toy`",
     "examples/output/*": "pictures of the examples",
+    "my_captioner.py": "a captioner of the reader's",
+    "Qwen/*": "a hub model",
     "train.py": "a reader's own script",
     "dataset/dataset": "a deployment's name",
     "training/train": "a deployment's name",

@@ -1,9 +1,11 @@
 """Which checkpoint exactly: hub name or local folder, pinned revision, and the string that names it in row keys.
 
-A hub model is pinned by its commit. A local folder is pinned by the digest of its files, checked before it is loaded.
+A hub model is pinned by its commit; where a profile names a branch, `models/hub.json` says which commit that is. A
+local folder is pinned by the digest of its files, checked before it is loaded.
 """
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Iterable
@@ -15,8 +17,10 @@ from typing import Any
 import yaml
 
 from tasks.errors import StippleError
-from tasks.models import hf
 from tasks.settings import Checkpoint, Pinned
+
+RESOLVED = Path("models/hub.json")
+"""Branches and tags of hub models → commits, as `tasks.models.hub` has looked them up."""
 
 log = logging.getLogger("stipple.checkpoints")
 
@@ -54,8 +58,36 @@ def locate(checkpoint: Pinned, root: Path = Path()) -> Located:
         raise StippleError(
             f"{checkpoint.model} comes from the hub, and the profile gives no revision; write its commit"
         )
-    commit = checkpoint.revision if is_commit(checkpoint.revision) else _resolve(checkpoint.model, checkpoint.revision)
+    commit = commit_of(checkpoint, root)
     return Located(checkpoint.model, commit, commit)
+
+
+def commit_of(checkpoint: Pinned, root: Path) -> str:
+    """The commit of a hub model, of whose branch or tag `RESOLVED` has it."""
+    revision = checkpoint.revision or ""
+    commit = revision if is_commit(revision) else resolved(root).get(branch(checkpoint))
+    if commit is None:
+        raise StippleError(
+            f"{checkpoint.model}: its revision {revision!r} is no commit, and {root / RESOLVED} does not say which one "
+            "it means; `stipple models pull` looks that up, as `stipple run` does"
+        )
+    return commit
+
+
+def branch(checkpoint: Pinned) -> str:
+    """What a branch or tag of a hub model is called in `RESOLVED`."""
+    return f"{checkpoint.model}@{checkpoint.revision}"
+
+
+def resolved(root: Path) -> dict[str, str]:
+    """What `RESOLVED` says."""
+    path = root / RESOLVED
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StippleError(f"{path} cannot be read ({error}); restore it with git") from None
 
 
 def folder(checkpoint: Pinned, root: Path = Path()) -> Path:
@@ -90,18 +122,6 @@ def is_commit(revision: str) -> bool:
 @lru_cache
 def _mention_pin(model: str, digest: str) -> None:
     log.warning('%s is not pinned, so a change of its files goes unnoticed; write revision: "%s"', model, digest)
-
-
-@lru_cache
-def _resolve(model: str, revision: str) -> str:
-    """The commit that a branch of a hub model points to: asked of the hub, or of the local cache when offline."""
-    try:
-        path = hf.transformers().utils.cached_file(model, "config.json", revision=revision)
-        commit = hf.transformers().utils.hub.extract_commit_hash(path, None)
-    except OSError as error:
-        raise unreachable(model, error) from None
-    log.warning("%s: revision %r is no pin; today it is %s: write that into the profile", model, revision, commit)
-    return commit
 
 
 def unreachable(model: str, error: Exception) -> StippleError:

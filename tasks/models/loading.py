@@ -4,6 +4,7 @@ A small checkpoint in a folder and a large one from the hub take the same path. 
 prepare batches side by side, one runs.
 """
 
+import gc
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -25,6 +26,14 @@ def load(kind: type, checkpoint: settings.Checkpoint, root: Path) -> Any:
         return _loaded(kind, checkpoint, root, checkpoints.identity(checkpoint, root))
 
 
+def release() -> None:
+    """Give back the memory of what was loaded: a stage is done with its model when its rows are there."""
+    _loaded.cache_clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 @lru_cache
 def _loaded(kind: type, checkpoint: settings.Checkpoint, root: Path, identity: str) -> Any:
     return kind(checkpoint, root)
@@ -39,7 +48,9 @@ def pretrained(kind: Any, checkpoint: settings.Checkpoint, root: Path, **options
         raise checkpoints.unreachable(checkpoint.model, error) from error
 
 
-def model(kind: Any, checkpoint: settings.Checkpoint, root: Path, skipped: Sequence[str] = ()) -> Any:
+def model(
+    kind: Any, checkpoint: settings.Checkpoint, root: Path, skipped: Sequence[str] = (), *, attention: Any = None
+) -> Any:
     """Weights (safetensors only) on the device, in the checkpoint's precision; `skipped` modules stay unquantized."""
     dtype = getattr(torch, checkpoint.dtype)
     options: dict[str, Any] = {}
@@ -53,6 +64,8 @@ def model(kind: Any, checkpoint: settings.Checkpoint, root: Path, skipped: Seque
         )
         options["device_map"] = {"": device()}
     options |= {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    if attention is not None:
+        options["attn_implementation"] = attention
     loaded, info = pretrained(kind, checkpoint, root, **options)
     if info["missing_keys"]:
         lacking = ", ".join(sorted(info["missing_keys"])[:3])
@@ -60,6 +73,14 @@ def model(kind: Any, checkpoint: settings.Checkpoint, root: Path, skipped: Seque
             f"{checkpoint.model} lacks weights that its architecture needs: {lacking}, …; download it again"
         )
     return loaded.eval() if "device_map" in options else loaded.eval().to(device())
+
+
+def gathered(batch_size: int) -> int:
+    """Rows that are computed and kept together where `batch_size` of them are at work at a time.
+
+    On an accelerator they are more, so that a row that has ended makes room for another one.
+    """
+    return batch_size if device().type == "cpu" else 4 * batch_size
 
 
 def device() -> torch.device:

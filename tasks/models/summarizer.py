@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tasks import settings
-from tasks.models import decoding, hf, loading
+from tasks.models import checkpoints, decoding, endpoint, greedy, hf, loading
 
 
 class Summarizer:
@@ -15,7 +17,11 @@ class Summarizer:
     def __init__(self, checkpoint: settings.GeneratorCheckpoint, root: Path) -> None:
         library = hf.transformers()
         self.tokenizer = loading.pretrained(library.AutoTokenizer, checkpoint, root)
-        self.model = loading.model(library.AutoModelForCausalLM, checkpoint, root, ["lm_head"])
+        self.rows = checkpoint.batch_size
+        self.model = loading.model(
+            library.AutoModelForCausalLM, checkpoint, root, ["lm_head"], attention=greedy.register()
+        )
+        self.language = greedy.supported(self.model.model)
         self.markers = sorted({*self.tokenizer.get_added_vocab(), *self.tokenizer.all_special_tokens}, key=len)
         decoding.decode_greedily(self.model, self.tokenizer, checkpoint)
 
@@ -26,16 +32,38 @@ class Summarizer:
         chat = [{"role": "user", "content": f"{instruction}\n\n{text}"}]
         return self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
 
-    def __call__(self, texts: Sequence[str], instruction: str) -> list[decoding.Written]:
-        """Follow `instruction` on each text, greedily, all in one batch."""
+    def __call__(self, texts: Sequence[str], instruction: str, *, again: bool = False) -> list[decoding.Written]:
+        """Follow `instruction` on each text, greedily, all in one batch; `again`: so that it repeats itself less."""
         prompts = [self.prompt(instruction, text) for text in texts]
-        inputs = self.tokenizer(
-            prompts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
-        )
         with loading.accelerator, torch.inference_mode():
-            return decoding.generate(self.model, self.tokenizer, inputs)
+            if again or self.language is None:
+                more = decoding.AGAIN if again else {}
+                return decoding.generate(self.model, self.tokenizer, self.tokens(prompts), **more)
+            embed = self.model.get_input_embeddings()
+
+            def inputs_of(rows: list[int]) -> tuple[Tensor, Tensor]:
+                tokens = self.tokens([prompts[row] for row in rows]).to(self.model.device)
+                return embed(tokens["input_ids"]), tokens["attention_mask"]
+
+            longest = self.tokens(prompts)["input_ids"].shape[1]
+            return decoding.write(
+                self.model, self.language, self.tokenizer, len(prompts), inputs_of,
+                at_once=self.rows, longest=longest,
+            )  # fmt: skip
+
+    def tokens(self, prompts: Sequence[str]) -> Any:
+        return self.tokenizer(
+            list(prompts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
+        )
 
 
-def load_summarizer(checkpoint: settings.GeneratorCheckpoint, root: Path = Path()) -> Summarizer:
+def load_summarizer(given: settings.AnySummarizer, root: Path = Path()) -> Summarizer | endpoint.Summarizer:
     """The summarizer of a profile, loaded once per process."""
-    return loading.load(Summarizer, checkpoint, root)
+    return endpoint.Summarizer(given) if isinstance(given, settings.Endpoint) else loading.load(Summarizer, given, root)
+
+
+def identity(given: settings.AnySummarizer, root: Path) -> str:
+    """What a row key needs to know of a summarizer."""
+    return (
+        endpoint.server(given).identity if isinstance(given, settings.Endpoint) else checkpoints.identity(given, root)
+    )

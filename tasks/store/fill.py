@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from tasks.errors import Damaged, Refused, StippleError
 from tasks.progress import Progress, progress
 from tasks.store import tables
@@ -37,6 +39,7 @@ class RowStage:
         batch_size: rows of a batch.
         encode, decode: a row's own columns as the value that the row store keeps, and back.
         order: sorts neighbours before they share batches.
+        schema: of the table, where it is not that of `SCHEMAS`.
     """
 
     name: str
@@ -47,6 +50,7 @@ class RowStage:
     encode: Callable[[Row], bytes]
     decode: Callable[[bytes], Row]
     order: Callable[[Row], Any] | None = None
+    schema: pa.Schema | None = None
 
 
 def fill(
@@ -78,7 +82,7 @@ def fill(
                 on_row(row)
                 yield row
 
-        written = tables.write(root / "data" / f"{stage.name}.parquet", SCHEMAS[stage.name], rows())
+        written = tables.write(root / "data" / f"{stage.name}.parquet", stage.schema or SCHEMAS[stage.name], rows())
     tables.write_quarantine(root, stage.name, refused)
     tables.check_balance(stage.name, total, written, len(refused))
     if refused and not written:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import sleep
 from typing import Any
 
-from tasks.errors import Refused, StippleError
+from tasks.errors import Refused, StippleError, Unanswered
 
 BACKOFF = (1.0, 4.0, 16.0)  # seconds before a batch, or what is left of it, is tried again
 SYSTEMATIC = 8  # when this many rows fail and none succeeds, the fault is not the rows'
@@ -103,5 +103,11 @@ def _call(fn: Callable[[list[Any]], list[Any]], part: list[Any], results: list[R
         raise
     except Exception as error:
         return error.with_traceback(None)
-    results += [RowResult(reason=str(v)) if isinstance(v, Refused) else RowResult(v) for v in values]
+    results += map(_result, values)
     return None
+
+
+def _result(value: bytes | Refused) -> RowResult:
+    if isinstance(value, Refused):
+        return RowResult(reason=str(value), transient=isinstance(value, Unanswered))
+    return RowResult(value)

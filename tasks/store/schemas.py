@@ -5,9 +5,6 @@ from typing import Any
 
 import pyarrow as pa
 
-DIMENSIONS = 512
-"""Of the embeddings."""
-
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -28,6 +25,17 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "_type": "List"}
     return {"dtype": {"double": "float64", "float": "float32"}.get(str(kind), str(kind)), "_type": "Value"}
+
+
+def embeddings(width: int) -> pa.Schema:
+    """The table of an embedder of `width` numbers a text."""
+    return _schema(
+        frame_id=pa.string(),
+        embedding=pa.list_(pa.float32(), width),
+        wordings=pa.list_(pa.string()),
+        wording_embeddings=pa.list_(pa.list_(pa.float32(), width)),
+        row_key=pa.string(),
+    )
 
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -58,13 +66,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         attempts=pa.int32(),
         row_key=pa.string(),
     ),
-    "embeddings": _schema(
-        frame_id=pa.string(),
-        embedding=pa.list_(pa.float32(), DIMENSIONS),
-        wordings=pa.list_(pa.string()),
-        wording_embeddings=pa.list_(pa.list_(pa.float32(), DIMENSIONS)),
-        row_key=pa.string(),
-    ),
+    "embeddings": embeddings(512),
     "quarantine": _schema(
         source=pa.string(),
         frame_id=pa.string(),

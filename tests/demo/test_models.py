@@ -10,6 +10,7 @@ from tasks.models.captioner import load_captioner
 from tasks.models.embedder import load_embedder
 from tasks.models.summarizer import load_summarizer
 from tests.support import ROOT
+from tests.support.tiny_models import described
 
 CLIPS = 4  # of the demo's; all take minutes, `python -m demo.checkpoints.scores`
 
@@ -45,8 +46,8 @@ def test_a_picture_is_described_alike_alone_and_in_a_batch(given):
     clips = sorted((ROOT / scores.CLIPS).iterdir())
     pictures = [next(scores.media.pictures(path, 1, 256)).image for path in clips[::35]]
     prompt = given.params.captions.prompt
-    together = captioner(pictures, prompt)
-    assert [captioner([picture], prompt)[0] for picture in pictures] == together
+    together = described(captioner, pictures, prompt)
+    assert [described(captioner, [picture], prompt)[0] for picture in pictures] == together
     assert all(written.ended for written in together)
 
 

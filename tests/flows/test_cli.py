@@ -12,6 +12,7 @@ from safetensors.torch import save
 from typer.testing import CliRunner, Result
 
 from flows import cli
+from tasks import settings
 from tasks.clouds import generation
 from tasks.clouds.artifacts import MODEL
 from tasks.errors import StippleError
@@ -47,7 +48,7 @@ def test_it_says_its_version() -> None:
 @pytest.mark.parametrize(
     "words",
     [["run"], ["run", "--dry-run"], ["retrain"], ["models"], ["rollback"], ["status"], ["cache"], ["serve-local"],
-     ["generate", "a face"]],
+     ["generate", "a face"], ["models", "pull"], ["doctor"]],
     ids=" ".join,
 )  # fmt: skip
 def test_in_a_wrong_folder_every_command_says_the_same_line(
@@ -83,6 +84,22 @@ def test_what_is_said_is_said_as_json_too(words: list[str], tmp_path: Path, monk
         assert found[-1]["after"] == ["train"]
     else:
         assert found == known[" ".join(words)]
+
+
+def test_the_doctor_knows_every_profile_and_that_the_demo_fits_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = json.loads(stipple("doctor", "--json").output)
+    assert sorted(found["profiles"]) == settings.profiles(ROOT)
+    assert found["profiles"]["demo"]["lacks"] is None and found["machine"]["cores"] >= 1
+    if not found["machine"]["gpus"]:
+        assert found["profiles"]["gpu"]["lacks"] == "needs 40 GB on a GPU, here are 0"
+    page = stipple("doctor").output
+    assert page.startswith("This machine: ") and "demo         fits" in page
+
+
+def test_there_is_nothing_to_pull_for_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert stipple("models", "pull").output == "All is here: runs need the hub no more.\n"
 
 
 @pytest.mark.parametrize("option", ["--output", "--npy", "--gif"])

@@ -53,7 +53,8 @@ def make(folder: Path, environment: Environment, clips: Iterable[Path]) -> Path:
         copy(ROOT / name, folder / name)
     (folder / "models").mkdir()
     (folder / "models" / "demo").symlink_to(ROOT / "models" / "demo")
-    shutil.copy(ROOT / "models" / "start.json", folder / "models")
+    for name in ("start.json", "hub.json"):
+        shutil.copy(ROOT / "models" / name, folder / "models")
     (folder / "clips").mkdir()
     for clip in clips:
         shutil.copy(clip, folder / "clips")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from tokenizers import ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
+from tasks.models.decoding import Written
 from tasks.models.hf import transformers
 from tasks.settings import CaptionerCheckpoint, Checkpoint, GeneratorCheckpoint, Profile, Settings, load
 from tests.support import ROOT
@@ -22,7 +24,7 @@ PROMPT = "Describe."
 CAPTIONS = {
     "red": "A red face looks left. It smiles.",
     "green": "A green face looks right. It is sad.",
-    "blue": "A blue face looks up. It talks and talks and talks and talks and talks and never ever comes to an end.",
+    "blue": "A blue face looks up. It talks and walks and runs and jumps and sings and never ever comes to an end.",
     "white": "a face of which there is so very much to say that no end to this one sentence can ever be in sight",
     "black": "",
 }
@@ -46,6 +48,10 @@ TEMPLATE = (
 
 def picture(color: str, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
     return Image.new("RGB", size, color)
+
+
+def described(captioner: Any, pictures: Sequence[Image.Image], prompt: str = PROMPT) -> list[Written]:
+    return captioner(map(captioner.prepare, pictures), len(pictures), prompt)
 
 
 def profile() -> Profile:

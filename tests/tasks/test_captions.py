@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 
 import matplotlib.cbook
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from tasks import captions
 from tasks.captions import palette_share
 from tasks.errors import StippleError
+from tasks.models.captioner import load_captioner
 from tasks.models.decoding import whole_sentences
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS
@@ -66,6 +68,12 @@ def test_each_frame_has_a_caption_or_a_reason(tiny_root):
     assert summary["words_mean"] == pytest.approx(
         sum(len(text.split()) for text in table(tiny_root).values()) / 3, 0.01
     )
+
+
+def test_a_stage_gives_its_model_back(tiny_root):
+    held = weakref.ref(load_captioner(tiny_models.profile().captioner, tiny_root).model)
+    assert run(tiny_root, colors("red"))["computed"] == 1
+    assert held() is None
 
 
 def test_only_new_frames_are_described_and_the_table_is_the_same_bytes(tiny_root):

@@ -6,12 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import embeddings
 from tasks.errors import StippleError
+from tasks.models import hf
 from tasks.models.embedder import load_embedder
 from tasks.store import tables
 from tasks.store.schemas import SCHEMAS
@@ -97,6 +99,57 @@ def test_a_summary_that_is_too_long_is_refused_alone(root):
     refused = list(tables.read(root / "data" / "quarantine" / "embeddings.parquet"))
     assert refused[0]["frame_id"] == "clip.mp4/000005"
     assert "122 tokens, and the embedder reads at most 77" in refused[0]["reason"]
+
+
+def tokenizer(most: int):
+    """Every word is a token; begin and end are two more."""
+    words = {word: number for number, word in enumerate(("[PAD]", "[UNK]", "<s>", "</s>", *"abcdefgh"))}
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    model.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", words["<s>"]), ("</s>", words["</s>"])]
+    )
+    return hf.transformers().PreTrainedTokenizerFast(
+        tokenizer_object=model, model_max_length=most, pad_token="[PAD]", unk_token="[UNK]", bos_token="<s>",
+        eos_token="</s>",
+    )  # fmt: skip
+
+
+SIZES = {"vocab_size": 12, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def checkpoint(folder, kind: str):
+    """A random one: Long-CLIP has more positions and another width, SigLIP another pooling, a sentence encoder none."""
+    library, sizes = hf.transformers(), SIZES | {"hidden_size": 24}
+    ends = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    match kind:
+        case "longer clip":
+            config = library.CLIPTextConfig(**sizes, **ends, max_position_embeddings=100, projection_dim=20)
+            model, most = library.CLIPTextModelWithProjection(config), 100
+        case "siglip":
+            config = library.SiglipTextConfig(**sizes, **ends, max_position_embeddings=16, projection_size=24)
+            model, most = library.SiglipTextModel(config), 16
+        case _:
+            model, most = library.BertModel(library.BertConfig(**sizes, max_position_embeddings=50)), 40
+    model.save_pretrained(folder)
+    tokenizer(most).save_pretrained(folder)
+    return most
+
+
+@pytest.mark.parametrize("kind, width", [("longer clip", 20), ("siglip", 24), ("sentence encoder", 24)])
+def test_other_embedders_say_themselves_how_wide_they_are_and_how_much_they_read(tmp_path, kind, width):
+    torch.manual_seed(0)
+    most = checkpoint(tmp_path / "embedder", kind)
+    counts = run(tmp_path, ["a b c, d", "e f", " ".join("abcdefgh" * 16)])
+    assert (counts["rows"], counts["quarantined"]) == (2, 1)
+    vectors = table(tmp_path)
+    assert vectors.shape == (2, width)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    (refused,) = tables.read(tmp_path / "data" / "quarantine" / "embeddings.parquet")
+    assert refused["reason"].endswith(f"tokens, and the embedder reads at most {most}")
+    embedder = load_embedder(tiny_models.settings().profile.embedder, tmp_path)
+    np.testing.assert_allclose(embedder(["a b c, d", "e f"]), vectors, atol=1e-5)
+    np.testing.assert_allclose(embedder(["e f"])[0], vectors[1], atol=1e-5, err_msg="alone as in a batch")
 
 
 def test_an_embedding_that_is_not_a_number_is_refused(root):

@@ -47,6 +47,12 @@ def test_every_profile_is_valid(project: Path, profile: str) -> None:
         ({"profile": "cloud"}, "known profiles: .*demo.*gpu.*laptop"),
         ({"profile": "../../etc/passwd"}, "profile"),
         ({"frames": None}, "frames is None"),
+        (
+            {"captions": {"prompt": "Describe {face}."}},
+            r"captions.prompt is .* but: \{face\} is no placeholder; none is",
+        ),
+        ({"summaries__prompt": "In {words} words."}, r"\{words\} is no placeholder; \{max_words\} is"),
+        ({"summaries__prompt": "In {max_words words."}, r"summaries.prompt is .* but: "),
     ],
 )
 def test_a_wrong_key_or_type_is_named_in_one_line(project: Path, change: dict, says: str) -> None:

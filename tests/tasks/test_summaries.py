@@ -61,7 +61,7 @@ def test_words_and_tokens_are_counted_as_the_embedder_counts_and_stay_under_its_
 
 
 def test_the_embedders_tokens_bind_where_the_words_would_not(tiny_root, monkeypatch):
-    monkeypatch.setattr(summaries, "CLIP_TOKENS", 20)
+    monkeypatch.setattr(summaries, "max_tokens", lambda *_: 20)
     run(tiny_root, ["stubborn", "obeys"], max_words=40, prompt=tiny_models.INSTRUCTION.replace("{max_words}", "12"))
     assert [row["summary"] for row in table(tiny_root)] == ["Left, smiling.", "Left, smiling."]
     assert all(row["clip_tokens"] < 20 for row in table(tiny_root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tasks.errors import Refused, StippleError
 from tasks.models import checkpoints
@@ -16,6 +18,7 @@ from tasks.models.captioner import load_captioner, square
 from tasks.models.embedder import load_embedder
 from tasks.models.summarizer import load_summarizer
 from tests.support import tiny_models
+from tests.support.tiny_models import described
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -100,10 +103,9 @@ def test_a_hub_model_is_known_by_its_commit_without_asking_the_hub(tmp_path):
         checkpoints.identity(changed(hub, revision=None), tmp_path)
 
 
-@pytest.mark.parametrize("revision", [COMMIT, "main"])
-def test_a_hub_model_that_cannot_be_fetched_ends_in_one_line_with_a_remedy(monkeypatch, tmp_path, revision):
+def test_a_hub_model_that_cannot_be_fetched_ends_in_one_line_with_a_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    checkpoint = changed(tiny_models.profile().embedder, model="some/embedder", revision=revision)
+    checkpoint = changed(tiny_models.profile().embedder, model="some/embedder", revision=COMMIT)
     with pytest.raises(
         StippleError, match=r"^some/embedder cannot be loaded .*go online once.*`profile: demo`"
     ) as caught:
@@ -144,12 +146,23 @@ def test_a_model_is_loaded_once(models_folder):
 def test_captions_do_not_depend_on_the_batch(models_folder):
     captioner = load_captioner(tiny_models.profile().captioner, models_folder)
     pictures = [tiny_models.picture(color) for color in tiny_models.CAPTIONS]
-    together = captioner(pictures, tiny_models.PROMPT)
+    together = described(captioner, pictures)
     assert [written.text for written in together] == list(tiny_models.CAPTIONS.values())
-    assert [captioner([picture], tiny_models.PROMPT)[0] for picture in pictures] == together
-    assert captioner(pictures[::-1], tiny_models.PROMPT) == together[::-1]
-    many = captioner(pictures * 4, tiny_models.PROMPT)
-    assert many == together * 4  # more than one micro-batch of the vision tower
+    assert [described(captioner, [picture])[0] for picture in pictures] == together
+    assert described(captioner, pictures[::-1]) == together[::-1]
+    many = described(captioner, pictures * 4)
+    assert many == together * 4  # more than one micro-batch of the vision tower, and more than are decoded at once
+
+
+def test_the_vision_tower_sees_what_the_checkpoints_own_processor_would_show_it(models_folder):
+    captioner = load_captioner(tiny_models.profile().captioner, models_folder)
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(3)]
+    shown = captioner.processor.image_processor(pictures, do_resize=False, do_center_crop=False, return_tensors="pt")
+    with torch.inference_mode():
+        expected = captioner.model.get_image_features(shown["pixel_values"]).pooler_output
+        found = captioner.features(map(captioner.prepare, pictures))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_summaries_do_not_depend_on_the_batch(models_folder):
@@ -162,9 +175,8 @@ def test_summaries_do_not_depend_on_the_batch(models_folder):
 
 def test_a_text_that_runs_into_the_limit_says_so(models_folder):
     short = changed(tiny_models.profile().captioner, max_new_tokens=5)
-    written = load_captioner(short, models_folder)(
-        [tiny_models.picture("red"), tiny_models.picture("black")], tiny_models.PROMPT
-    )
+    pictures = [tiny_models.picture("red"), tiny_models.picture("black")]
+    written = described(load_captioner(short, models_folder), pictures)
     assert [one.ended for one in written] == [False, True]
     assert tiny_models.CAPTIONS["red"].startswith(written[0].text)
 
@@ -209,21 +221,27 @@ def test_tokens_are_counted_with_begin_and_end_and_too_many_are_refused(models_f
 def test_nf4_loads_and_writes_on_this_machine(models_folder, name, load):
     quantized = changed(getattr(tiny_models.profile(), name), quantization="nf4", max_new_tokens=3)
     model = load(quantized, models_folder)
-    inputs = {"summarizer": ["obeys"], "captioner": [tiny_models.picture("red")]}[name]
-    assert len(model(inputs, tiny_models.PROMPT)) == 1
+    if name == "summarizer":
+        assert len(model(["obeys"], tiny_models.PROMPT)) == 1
+    else:
+        assert len(described(model, [tiny_models.picture("red")])) == 1
     kinds = {type(module).__name__ for part, module in model.model.named_modules() if "vision_tower" in part}
     assert "Linear4bit" not in kinds
     assert any(type(module).__name__ == "Linear4bit" for module in model.model.modules())
 
 
-def test_a_hub_model_loads_at_its_commit_and_a_branch_is_resolved_to_one(models_folder, tmp_path, monkeypatch, caplog):
-    repository = tmp_path / "models--some--embedder"
+def test_a_branch_is_resolved_once_and_stays_what_it_was(models_folder, tmp_path, monkeypatch):
+    repository = tmp_path / "hub" / "models--some--embedder"
     shutil.copytree(models_folder / "embedder", repository / "snapshots" / COMMIT)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     branch = changed(tiny_models.profile().embedder, model="some/embedder", revision="main")
+    with pytest.raises(
+        StippleError, match=r"'main' is no commit, and .*hub.json .* `stipple models pull` looks that up"
+    ):
+        checkpoints.identity(branch, tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "hub.json").write_text(json.dumps({"some/embedder@main": COMMIT}))
     assert checkpoints.identity(branch, tmp_path) == f"some/embedder@{COMMIT} float32 unquantized"
-    assert f"some/embedder: revision 'main' is no pin; today it is {COMMIT}" in caplog.text
+    assert load_embedder(branch, tmp_path)(["a face"]).shape == (1, 512)
     assert load_embedder(changed(branch, revision=COMMIT), tmp_path)(["a face"]).shape == (1, 512)

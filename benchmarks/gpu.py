@@ -1,0 +1,228 @@
+"""Captions, summaries and training on one accelerator, with random weights of the real checkpoints' sizes.
+
+    python -m benchmarks.gpu [FILE]      # writes benchmarks/results/gpu.json, or FILE; needs what `make run` installs
+
+Every part runs in a process of its own and for `LIMIT` seconds at most; a part that fails or takes longer says so, and
+the others stand. Without an accelerator the same code runs at tiny sizes, to see that it works, and writes to
+.stipple/benchmarks instead. Random weights end no text, so every one is as long as allowed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks import harness
+from benchmarks.harness import ROOT
+from tasks import captions, settings
+from tasks.clouds import density, fitting
+from tasks.models import decoding, greedy, hf, loading
+from tasks.models.captioner import Captioner
+from tasks.models.summarizer import Summarizer
+from tasks.store import files
+
+LIMIT = 110  # seconds of a part
+REAL = loading.device().type == "cuda"
+DRY_RUN = ROOT / ".stipple" / "benchmarks" / "gpu.json"
+PROMPT = "Describe this face in 200 to 300 words."
+
+QWEN_05 = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+           "num_key_value_heads": 2, "vocab_size": 152_000, "rope_theta": 1e6, "tie_word_embeddings": True}  # fmt: skip
+QWEN_7 = {"hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28, "num_attention_heads": 28,
+          "num_key_value_heads": 4, "vocab_size": 152_128, "rope_theta": 1e6, "tie_word_embeddings": False}  # fmt: skip
+TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 6000}  # fmt: skip
+VISION = {"model_type": "timm_wrapper", "architecture": "fastvit_mci3", "do_pooling": True, "global_pool": "avg"}
+LARGE = {"hidden_size": 3072, "model_args": {"inference_mode": True}}
+STAGES = {"layers": [1] * 5, "embed_dims": [8, 16, 32, 32, 64], "mlp_ratios": [3] * 5}
+SMALL = {"hidden_size": 128, "model_args": {"inference_mode": True, **STAGES}}
+
+
+def part(name: str) -> dict[str, Any]:
+    torch.manual_seed(0)
+    return {"captions": measure_captions, "summaries": measure_summaries, "training": measure_training}[name]()
+
+
+def captioner(rows: int, tokens: int) -> Captioner:
+    """FastVLM-0.5B with random weights, the demo's tokenizer, and no end."""
+    library, given = hf.transformers(), settings.load(ROOT).profile.captioner
+    assert isinstance(given, settings.CaptionerCheckpoint)
+    made = Captioner.__new__(Captioner)
+    made.side, made.rows = (1024 if REAL else 128), rows
+    made.processor = loading.pretrained(library.AutoProcessor, given, ROOT)
+    made.tokenizer = made.processor.tokenizer
+    image_token = made.tokenizer.convert_tokens_to_ids("<image>")
+    seen = (made.side // 64) ** 2
+    made.processor.num_additional_image_tokens, made.processor.patch_size = 0, 64
+    text = {"model_type": "qwen2", **(QWEN_05 if REAL else TINY)}
+    config = library.FastVlmConfig(
+        vision_config=VISION | (LARGE if REAL else SMALL), text_config=text, image_token_index=image_token,
+        image_seq_length=seen,
+    )  # fmt: skip
+    made.model = on_device(lambda: library.FastVlmForConditionalGeneration(config))
+    made.language = made.model.model.language_model
+    made.language.set_attn_implementation(greedy.register())
+    if REAL:
+        made.model.model.vision_tower.to(memory_format=torch.channels_last)
+    endless(made, tokens)
+    return made
+
+
+def on_device(build: Callable[[], Any]) -> Any:
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16 if REAL else torch.float32)
+    try:
+        with loading.device():
+            return build().eval()
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+def endless(model: Captioner | Summarizer, tokens: int) -> None:
+    """Let every text be of `tokens` tokens."""
+    model.model.generation_config = hf.transformers().GenerationConfig(
+        do_sample=False, max_new_tokens=tokens, eos_token_id=[model.model.get_output_embeddings().out_features - 1],
+        pad_token_id=0,
+    )  # fmt: skip
+
+
+def jpeg(number: int) -> bytes:
+    """A picture of 1280 × 720 pixels that is no easier to decode than a photograph."""
+    rng = np.random.default_rng(number)
+    coarse = Image.fromarray(rng.integers(0, 256, (90, 160, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    coarse.resize((1280, 720), Image.Resampling.BICUBIC).save(buffer, "jpeg", quality=90)
+    return buffer.getvalue()
+
+
+def measure_captions() -> dict[str, Any]:
+    rows, count, tokens = (256, 1024, 250) if REAL else (2, 4, 8)
+    made = captioner(rows, tokens)
+    pictures = [jpeg(number) for number in range(count)]
+    captions._ask(made, pictures[: min(32, count)], PROMPT, again=False)  # what happens once is not timed
+    whole = seconds(lambda: captions._ask(made, pictures, PROMPT, again=False))
+    prepared = [captions._prepared(made, picture) for picture in pictures]
+    ready = seconds(lambda: made(prepared, count, PROMPT))
+    with torch.inference_mode():
+        tower = seconds(lambda: made.features(prepared[: min(128, count)]))
+    few = prepared[: min(64, count)]
+    alike = same(made, few)
+    return {
+        "captions": count, "tokens_each": tokens, "rows_at_work": rows, "captions_per_s": count / whole,
+        "captions_per_s_with_pictures_prepared": count / ready,
+        "pictures_through_the_tower_per_s": min(128, count) / tower,
+        "identical_to_generate": alike, "peak_gb": peak(),
+    }  # fmt: skip
+
+
+def same(made: Captioner, prepared: list[np.ndarray]) -> float:
+    """The share of texts that `generate` gives as well."""
+    found = made(prepared, len(prepared), PROMPT)
+    ids = made.tokens(PROMPT).expand(len(prepared), -1)
+    with torch.inference_mode():
+        seen = hf.transformers().modeling_outputs.BaseModelOutputWithPooling(pooler_output=made.features(prepared))
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        expected = decoding.generate(made.model, made.tokenizer, inputs, mm_encoder_outputs={"image": seen})
+    return float(np.mean([one.text == other.text for one, other in zip(found, expected, strict=True)]))
+
+
+def measure_summaries() -> dict[str, Any]:
+    rows, count, tokens = (128, 512, 60) if REAL else (2, 4, 8)
+    library, given = hf.transformers(), settings.load(ROOT).profile.summarizer
+    assert isinstance(given, settings.GeneratorCheckpoint)
+    made = Summarizer.__new__(Summarizer)
+    made.tokenizer, made.rows, made.markers = loading.pretrained(library.AutoTokenizer, given, ROOT), rows, []
+    config = library.Qwen2Config(**(QWEN_7 if REAL else TINY), attn_implementation=greedy.register())
+    made.model = on_device(lambda: library.Qwen2ForCausalLM(config))
+    made.language = made.model.model
+    endless(made, tokens)
+    text = "She looks to the left and smiles. " * 40
+    asked = made.tokenizer(text).input_ids[: 300 if REAL else 20]
+    texts = [made.tokenizer.decode(asked)] * count
+    made(texts[: min(16, count)], "Shorten.")
+    wall = seconds(lambda: made(texts, "Shorten."))
+    return {"summaries": count, "tokens_in": len(asked), "tokens_out": tokens, "rows_at_work": rows,
+            "summaries_per_s": count / wall, "peak_gb": peak()}  # fmt: skip
+
+
+def measure_training() -> dict[str, Any]:
+    """Steps a second of the default recipes, on 1,000 frames of random maps."""
+    rng, frames = np.random.default_rng(0), 1000 if REAL else 8
+    maps = []
+    for _ in range(frames):
+        weights = rng.integers(0, 256, (256, 256), dtype=np.uint8) * (rng.random((256, 256)) < 0.05)
+        buffer = io.BytesIO()
+        Image.fromarray(weights.astype(np.uint8)).save(buffer, "png")
+        maps.append(buffer.getvalue())
+    data = {
+        "density": density.from_maps(maps), "embeddings": torch.randn(frames, 512), "wordings": [[]] * frames,
+        "wording_embeddings": torch.empty(0, 512), "num_points": 1024, "point_clouds": torch.zeros(1, 1, 2),
+    }  # fmt: skip
+    found = {}
+    for network, steps in (("film", 200 if REAL else 2), ("latent", 400 if REAL else 2)):
+        recipe = settings.load(ROOT).params.train.recipe(network).model_copy(update={"steps": steps})
+        if isinstance(recipe, settings.LatentRecipe):
+            short = recipe.autoencoder.model_copy(update={"steps": steps // 2})
+            recipe = recipe.model_copy(update={"autoencoder": short})
+        marks: list[float] = []
+        fitting.fit(
+            network,
+            recipe,
+            data,
+            torch.arange(frames),
+            seed=0,
+            on_step=lambda _, marks=marks: marks.append(time.perf_counter()),
+        )
+        half = marks[len(marks) // 2 :] if steps > 2 else marks
+        found[f"{network}_steps_per_s"] = (len(half) - 1) / (half[-1] - half[0])
+    return found | {"peak_gb": peak()}
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    if REAL:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def peak() -> float | None:
+    return torch.cuda.max_memory_allocated() / 1e9 if REAL else None
+
+
+def main(target: Path) -> None:
+    found: dict[str, Any] = {"device": torch.cuda.get_device_name() if REAL else "cpu, tiny sizes"}
+    for name in ("captions", "summaries", "training"):
+        command = [sys.executable, "-m", "benchmarks.gpu", "--part", name]
+        try:
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=LIMIT, check=True)
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+        except (subprocess.SubprocessError, ValueError, IndexError) as error:
+            found[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        print(name, json.dumps(found[name]), flush=True)
+        content = {**found, "machine": harness.machine("transformers", "timm")}
+        files.write(target, json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["--part", name]:
+            print(
+                json.dumps(
+                    {key: round(value, 3) if isinstance(value, float) else value for key, value in part(name).items()}
+                )
+            )
+        case [file]:
+            main(Path(file))
+        case _:
+            main(harness.RESULTS / "gpu.json" if REAL else DRY_RUN)
