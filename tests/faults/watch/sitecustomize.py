@@ -53,8 +53,8 @@ def watched(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
     return call
 
 
-def digest(item: Any) -> str:
-    return hashlib.sha256(item.encode() if isinstance(item, str) else item.tobytes()).hexdigest()
+def digest(item: str | bytes) -> str:
+    return hashlib.sha256(item.encode() if isinstance(item, str) else item).hexdigest()
 
 
 def enter(name: str, *_: Any, **__: Any) -> dict[str, Any]:
@@ -63,10 +63,10 @@ def enter(name: str, *_: Any, **__: Any) -> dict[str, Any]:
     return {}
 
 
-MODEL = Watch("call", "answer", lambda _, inputs, *more: {"inputs": [digest(item) for item in inputs]})
+MODEL = Watch("call", "answer", lambda _, inputs, *more, **other: {"inputs": [digest(item) for item in inputs]})
 WATCHED = {
     "tasks.pipeline": {"compute": Watch("begin", "computed", enter)},
-    "tasks.models.captioner": {"Captioner.__call__": MODEL},
+    "tasks.captions": {"_ask": MODEL},
     "tasks.models.summarizer": {"Summarizer.__call__": MODEL},
     "tasks.models.embedder": {"Embedder.__call__": MODEL},
     "tasks.points": {"place": Watch("call", tell=lambda pictures, **_: {"inputs": [key for key, _ in pictures]})},

@@ -304,7 +304,10 @@ def test_ctrl_c_does_not_wait_for_an_answer(tmp_path: Path) -> None:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         command = [sys.executable, "-c", WAITS_FOR_EVER, str(tmp_path), address]
         env = os.environ | {"PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
         listing, _ = silent.accept()
         listing.recv(65536)
         answer = b'{"data": []}'
