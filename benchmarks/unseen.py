@@ -2,7 +2,7 @@
 
     python -m benchmarks.unseen
 
-Trains the default recipe twice, with all frames and without those of `LEFT_OUT`, and draws the summaries of the frames
+Trains the recipe `film` twice, with all frames and without those of `LEFT_OUT`, and draws the summaries of the frames
 that were left out. A drawn cloud counts as right if the true cloud nearest to it (sliced W2, among all frames that show
 one pair clearly) shows the same pair. Reads data/train_data.pt and demo/truth.json, which the pipeline itself never
 reads. Writes benchmarks/results/unseen.json and unseen.png.
