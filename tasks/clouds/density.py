@@ -61,9 +61,10 @@ def draw(density: dict[str, Tensor], index: Tensor, n: int, generator: torch.Gen
 
 def colored(cloud: np.ndarray, png: bytes) -> np.ndarray:
     """Points [N, 2] that were drawn from a map, with its colours there: [N, 5]; as they are if it has none."""
-    weights, rgb = _read(png)
-    if rgb is None:
+    if Image.open(BytesIO(png)).mode != "RGBA":  # its head says so, and the pixels need not be decoded
         return cloud
+    weights, rgb = _read(png)
+    assert rgb is not None
     size = np.array(weights.shape[::-1])
     column, row = ((cloud * (size.max() / EXTENT) + size) / 2).astype(int).clip(0, size - 1).T
     return np.concatenate([cloud, _scaled(torch.from_numpy(rgb[row, column])).numpy()], axis=1)

@@ -21,7 +21,7 @@ class Embedder:
 
     def __init__(self, checkpoint: settings.Checkpoint, root: Path) -> None:
         library = hf.transformers()
-        self.kind = _kind(loading.pretrained(library.AutoConfig, checkpoint, root))
+        self.kind = _kind(_config(checkpoint, root))
         text_halves = {"clip": library.CLIPTextModelWithProjection, "siglip": library.SiglipTextModel}
         self.tokenizer = load_tokenizer(checkpoint, root)
         self.model = loading.model(text_halves.get(self.kind, library.AutoModel), checkpoint, root)
@@ -33,10 +33,8 @@ class Embedder:
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [N, D], rows of length 1. A text of more tokens than the model has positions is Refused, not cut."""
-        longest = (
-            {"padding": "max_length", "max_length": self.max_tokens} if self.kind == "siglip" else {"padding": True}
-        )
-        inputs = self.tokenizer(list(texts), **longest, split_special_tokens=True, return_tensors="pt")
+        pad = {"padding": "max_length", "max_length": self.max_tokens} if self.kind == "siglip" else {"padding": True}
+        inputs = self.tokenizer(list(texts), **pad, split_special_tokens=True, return_tensors="pt")
         if inputs["input_ids"].shape[1] > self.max_tokens:
             longest = inputs["input_ids"].shape[1]
             raise Refused(f"its summary has {longest} tokens, and the embedder reads at most {self.max_tokens}")
@@ -71,22 +69,25 @@ def load_tokenizer(checkpoint: settings.Checkpoint, root: Path = Path()) -> Any:
 
 
 @lru_cache
+def _config(checkpoint: settings.Checkpoint, root: Path) -> Any:
+    return loading.pretrained(hf.transformers().AutoConfig, checkpoint, root)
+
+
 def max_tokens(checkpoint: settings.Checkpoint, root: Path = Path()) -> int:
     """The most tokens that an embedder reads, begin and end included."""
-    config = loading.pretrained(hf.transformers().AutoConfig, checkpoint, root)
+    config = _config(checkpoint, root)
     positions = getattr(config, "text_config", config).max_position_embeddings
     stated = load_tokenizer(checkpoint, root).model_max_length  # some have positions that no text may use
     return min(positions, stated)
 
 
-@lru_cache
 def width(checkpoint: settings.Checkpoint, root: Path = Path()) -> int:
     """Numbers of an embedding."""
-    config = loading.pretrained(hf.transformers().AutoConfig, checkpoint, root)
+    config = _config(checkpoint, root)
     text = getattr(config, "text_config", config)
-    return (
-        text.projection_dim if _kind(config) == "clip" else getattr(text, "projection_size", None) or text.hidden_size
-    )
+    if _kind(config) == "clip":
+        return text.projection_dim
+    return getattr(text, "projection_size", None) or text.hidden_size
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:

@@ -35,7 +35,7 @@ class Server:
     """Chats → answers, as many at once as the profile says."""
 
     def __init__(self, endpoint: settings.Endpoint) -> None:
-        self.endpoint = endpoint
+        self.endpoint, self.address = endpoint, endpoint.endpoint
         key = os.environ.get(KEY)
         self.http = httpx.Client(
             base_url=endpoint.endpoint.rstrip("/") + "/",
@@ -56,10 +56,10 @@ class Server:
             found = [model for model in listed if model["id"] == self.endpoint.model]
         except httpx.HTTPError as error:
             raise StippleError(
-                f"{self._name()} does not answer ({_said(error)}); start it, or choose another profile"
+                f"{self.address} does not answer ({_said(error)}); start it, or choose another profile"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
-            raise StippleError(f"{self._name()} is no server of OpenAI's protocol ({_said(error)})") from None
+            raise StippleError(f"{self.address} is no server of OpenAI's protocol ({_said(error)})") from None
         says = {name: found[0].get(name) for name in ("root", "owned_by")} if found else {}
         return f"{self.endpoint.model} served {json.dumps(says, sort_keys=True)}"
 
@@ -105,15 +105,15 @@ class Server:
                     return self._answer(response.json())
                 reason = f"HTTP {response.status_code}: {_said(response.text)}"
                 if response.status_code not in PASSING:
-                    return Unanswered(f"{self._name()} refused it ({reason})")
+                    return Unanswered(f"{self.address} refused it ({reason})")
                 asked = _retry_after(response)
             except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError) as error:
                 reason = _said(error)
             if asked > LONGEST:
-                raise StippleError(f"{self._name()} asks to wait for {asked:g} s ({reason}); run again then")
+                raise StippleError(f"{self.address} asks to wait for {asked:g} s ({reason}); run again then")
             if wait is not None and self.stopped.wait(max(wait, asked)):
                 break
-        return Unanswered(f"{self._name()} gave no answer in {len(WAITS) + 1} attempts, at last: {reason}")
+        return Unanswered(f"{self.address} gave no answer in {len(WAITS) + 1} attempts, at last: {reason}")
 
     def _body(self, chat: Chat, more: dict[str, Any]) -> dict[str, Any]:
         end = {"max_tokens": self.endpoint.max_new_tokens}
@@ -132,21 +132,18 @@ class Server:
             self.answers_as = name
         if name != self.answers_as:
             raise StippleError(
-                f"{self._name()} was asked for {asked} and answers as {name}; start the model that the profile names, "
+                f"{self.address} was asked for {asked} and answers as {name}; start the model that the profile names, "
                 "or name in the profile the one that is served"
             )
 
     def _check(self, response: httpx.Response) -> None:
         status = response.status_code
         if status in (401, 403):
-            raise StippleError(f"{self._name()} wants a key (HTTP {status}); set {KEY} to a valid one")
+            raise StippleError(f"{self.address} wants a key (HTTP {status}); set {KEY} to a valid one")
         if status == 404 and response.request.method == "POST":
             raise StippleError(
-                f"{self._name()} has no {self.endpoint.model} (HTTP 404: {_said(response.text)}); mend the profile"
+                f"{self.address} has no {self.endpoint.model} (HTTP 404: {_said(response.text)}); mend the profile"
             )
-
-    def _name(self) -> str:
-        return self.endpoint.endpoint
 
 
 class Captioner:

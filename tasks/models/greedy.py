@@ -145,8 +145,7 @@ class _Ring:
         length, size = own.shape[1], self.mask.shape[1]
         where = (self.next - length + torch.arange(length, device=own.device)) % size
         at = torch.tensor(places, device=own.device)
-        for layer, (kept, made) in enumerate(zip(self.kept, cache.layers, strict=True)):
-            del layer
+        for kept, made in zip(self.kept, cache.layers, strict=True):
             for store, new in zip(kept, (made.keys, made.values), strict=True):
                 store[at[:, None], :, where[None, :]] = new.transpose(1, 2)
         fresh = torch.zeros(len(places), size, dtype=torch.bool, device=own.device)

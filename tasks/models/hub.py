@@ -29,12 +29,13 @@ def checkpoints_of(profile: Profile, root: Path) -> dict[str, Pinned]:
 
 def resolve(profile: Profile, root: Path) -> None:
     """Write down which commits the profile's branches are, of those that are not written down yet."""
-    known = checkpoints.resolved(root)
+    before = checkpoints.resolved(root)
+    known = dict(before)
     for part in checkpoints_of(profile, root).values():
         name = checkpoints.branch(part)
         if not checkpoints.is_commit(part.revision or "") and name not in known:
             known[name] = _look(part, part.revision or "")[0].commit_hash
-    if known != checkpoints.resolved(root):
+    if known != before:
         files.write(root / checkpoints.RESOLVED, json.dumps(known, indent=2, sort_keys=True) + "\n")
 
 

@@ -39,13 +39,14 @@ class Summarizer:
             if again or self.language is None:
                 more = decoding.AGAIN if again else {}
                 return decoding.generate(self.model, self.tokenizer, self.tokens(prompts), **more)
-            embed = self.model.get_input_embeddings()
+            embed, tokens = self.model.get_input_embeddings(), self.tokens(prompts).to(self.model.device)
 
             def inputs_of(rows: list[int]) -> tuple[Tensor, Tensor]:
-                tokens = self.tokens([prompts[row] for row in rows]).to(self.model.device)
-                return embed(tokens["input_ids"]), tokens["attention_mask"]
+                ids, own = tokens["input_ids"][rows], tokens["attention_mask"][rows]
+                used = own.any(0)  # no more padding than the longest of these rows asks for
+                return embed(ids[:, used]), own[:, used]
 
-            longest = self.tokens(prompts)["input_ids"].shape[1]
+            longest = tokens["input_ids"].shape[1]
             return decoding.write(
                 self.model, self.language, self.tokenizer, len(prompts), inputs_of,
                 at_once=self.rows, longest=longest,
