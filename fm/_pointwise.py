@@ -23,6 +23,7 @@ class Conditioned(nn.Module):
     [K]; the other directions tell the training set's texts apart by chance.
     """
 
+    replayable = True  # no step differs from another in what is computed
     condition_mean: Tensor
     condition_std: Tensor
     condition_components: Tensor | None

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fm._checks import require
+from fm._gradients import Network, Objective, Where
 
 _ENCODER = (16, 32, 64, 96, 128)
 _FIRST = 8  # cells a side, from which the decoder goes up
@@ -31,6 +32,8 @@ class Autoencoder(nn.Module):
         side: S, cells a side; a power of 2 from 64 on. latent: L, numbers of a latent.
         widths: channels of the decoder at 8, 16, 32, … cells a side; what lacks to S the last ones are unfolded to.
     """
+
+    replayable = True  # no step differs from another in what is computed
 
     def __init__(self, *, side: int = 128, latent: int = 64, widths: tuple[int, ...] = (128, 64, 40, 16)) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ Drawn = Tensor | tuple[Tensor, Tensor]
 
 def bound(
     autoencoder: Autoencoder, draw_density: Callable[[torch.Generator], Drawn], *, points: int = 1024, closer: float = 1
-) -> Callable[..., tuple[Tensor, Callable[[], str]]]:
+) -> Objective:
     """What `fm.training.optimize` lowers: minus the evidence lower bound of clouds of `points` points, in nats a point.
 
     It is the cross entropy of a density [B, S, S] and its reconstruction, and 1/points of the divergence of its latents
@@ -90,23 +93,22 @@ def bound(
     as if that were all, then counts `closer` times beside. The true density has the lowest of both.
     """
 
-    def objective(
-        model: Callable[..., tuple[Tensor, ...]], generator: torch.Generator, _step: int
-    ) -> tuple[Tensor, Callable[[], str]]:
+    def draw(generator: torch.Generator, _step: int) -> tuple[Tensor | None, ...]:
         drawn = draw_density(generator)
         density, area = drawn if isinstance(drawn, tuple) else (drawn, None)
         noise = torch.randn(len(density), autoencoder.latent, generator=generator)
-        device = next(autoencoder.parameters()).device
-        share = (density / density.sum((1, 2), keepdim=True)).to(device)
-        reconstruction, mean, log_variance = model(share, noise.to(device))
+        return density / density.sum((1, 2), keepdim=True), noise, area
+
+    def loss(model: Network, share: Tensor, noise: Tensor, area: Tensor | None) -> tuple[Tensor, Where]:
+        reconstruction, mean, log_variance = model(share, noise)
         entropies = _cross_entropy(share, reconstruction.float())
         if area is not None:
-            entropies = entropies + closer * _cross_entropy_inside(share, reconstruction.float(), area.to(device))
+            entropies = entropies + closer * _cross_entropy_inside(share, reconstruction.float(), area)
         divergences = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
         bounds = entropies + divergences / points
         return bounds.mean(), lambda: f"at batch positions {(~bounds.isfinite()).nonzero().flatten().tolist()}"
 
-    return objective
+    return Objective(draw, loss)
 
 
 def _cross_entropy(share: Tensor, log_share: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ Everything random is decided by one `torch.Generator` a process, whose state is 
 that was killed goes on to the same bytes as one that was not.
 """
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -22,11 +23,13 @@ from fm import _accelerator, _resume, couplings, paths
 from fm import times as time_laws
 from fm._batches import Batch, DrawBatch, Example, NotFinite, Source, draw_example, endless, gaussian
 from fm._checks import require, require_one_of
+from fm._gradients import AHEAD, Losses, Network, Objective, Replayed, Where, on_device
+from fm._gradients import Batch as Tensors
 from fm._muon import Muon
 
 __all__ = [
-    "Batch", "DrawBatch", "Example", "NotFinite", "Progress", "Source", "TrainConfig", "TrainResult", "draw_example",
-    "gaussian", "optimizers_of", "train",
+    "Batch", "DrawBatch", "Example", "NotFinite", "Objective", "Progress", "Source", "TrainConfig", "TrainResult",
+    "draw_example", "gaussian", "optimize", "optimizers_of", "train",
 ]  # fmt: skip
 
 
@@ -101,7 +104,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback sees after each step. step counts from 1.
+    """What a callback sees after each step. step counts from 1. On an accelerator the loss is that of a few steps ago.
 
     network: what the run would give if it ended here, in evaluation mode on the device of training. Look, don't change.
     """
@@ -121,10 +124,6 @@ class TrainResult:
     network: nn.Module
     losses: Tensor
     resumed_at: int
-
-
-Objective = Callable[[Callable[..., Any], torch.Generator, int], tuple[Tensor, Callable[[], str]]]
-"""the network as the run calls it, a generator and the step → the loss of a batch, and where it is if not finite"""
 
 
 def train(
@@ -156,16 +155,24 @@ def train(
     """
     weight = next(network.parameters())
     dtype = torch.promote_types(weight.dtype, torch.float32)
-    draw: DrawBatch | None = None
+    draw_next: DrawBatch | None = None
+    parts = 1
 
-    def objective(model: Callable[..., Any], generator: torch.Generator, step: int) -> tuple[Tensor, Callable[[], str]]:
-        nonlocal draw
-        draw = draw or endless(draw_batch, generator.initial_seed(), step)
-        example = _moved(draw_example(draw, config, generator, step), next(network.parameters()).device, dtype)
-        predicted = model(example.x, example.t, *(v for v in (example.condition, example.keep) if v is not None))
-        return _loss(predicted, example, config.path), lambda: _where(predicted, example)
+    def draw(generator: torch.Generator, step: int) -> list[Tensor | None]:
+        nonlocal draw_next, parts
+        draw_next = draw_next or endless(draw_batch, generator.initial_seed(), step)
+        example = draw_example(draw_next, config, generator, step)
+        parts = example.parts
+        tensors = [*example, example.noise, example.spread]
+        return [v.to(dtype) if v is not None and v.is_floating_point() else v for v in tensors]  # labels stay integers
 
-    return optimize(network, objective, config, checkpoint_dir=checkpoint_dir, on_step=on_step)
+    def loss(model: Network, *batch: Tensor | None) -> tuple[Tensor, Where]:
+        x, t, condition, keep, velocity, noise, spread = batch
+        assert velocity is not None
+        predicted = model(x, t, *(v for v in (condition, keep) if v is not None))
+        return _loss(predicted, velocity, noise, spread, config.path), lambda: _where(predicted, velocity, parts)
+
+    return optimize(network, Objective(draw, loss), config, checkpoint_dir=checkpoint_dir, on_step=on_step)
 
 
 def optimize(
@@ -178,7 +185,8 @@ def optimize(
 ) -> TrainResult:
     """`train` for any loss of any network, such as `fm.autoencoder.bound`.
 
-    What `config` says of pairs and times has no part in it.
+    What `config` says of pairs and times has no part in it. CUDA replays the loss and its gradient as one graph where
+    the network is one of this package, whose steps are all alike (`replayable`), in a single process.
     """
     accelerator = _accelerator.of_precision(config.precision)
     network.train().to(accelerator.device)
@@ -200,38 +208,59 @@ def optimize(
 
     weights: list[Tensor] = list(network.parameters())
     averaged: list[Tensor] = list(ema.parameters())
-    for step in range(first, config.steps):
-        rate = config.learning_rate_at(step)
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = group["peak"] * rate / config.learning_rate
-        loss, where = objective(called, generator, step)
+
+    def gradient(batch: Tensors) -> tuple[Tensor, Where]:
+        loss, where = objective.loss(called, *on_device(batch, accelerator.device))
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(weights, config.clip)
-        losses[step] = value = loss.item()
-        if not math.isfinite(value) or (accelerator.scaler is None and not math.isfinite(float(norm))):
-            found = "in the gradient alone" if math.isfinite(value) else where()
-            raise NotFinite(
-                f"step {step}: training stopped, the loss is {value} and not finite {found}; try a lower learning_rate"
-            )
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        with torch.no_grad():
-            torch._foreach_lerp_(averaged, weights, 1 - config.ema_decay_at(step))
-        done = step + 1
-        due = done % config.checkpoint_every == 0 or done == config.steps
-        try:
-            if on_step is not None and accelerator.is_main_process:
-                for kept, buffer in zip(ema.buffers(), network.buffers(), strict=True):
-                    kept.copy_(buffer)
-                on_step(Progress(done, config.steps, value, rate, ema))
-        except BaseException:
-            due = accelerator.num_processes == 1  # of several, the others are on their way through the next step
-            raise
-        finally:
-            if file is not None and due:
-                run.save(file, done, accelerator)
+        scaled = accelerator.scaler is not None  # then one that is not finite only makes the scale smaller
+        return torch.stack([loss.detach(), loss.new_zeros(()) if scaled else norm.to(loss.dtype)]), where
+
+    replayed = _replayable(network, accelerator)
+    gradient_of = Replayed(gradient, network) if replayed else gradient
+    read = Losses(losses, ahead=AHEAD if replayed else 0)
+    with _stream_of_its_own() if replayed else contextlib.nullcontext():
+        for step in range(first, config.steps):
+            rate = config.learning_rate_at(step)
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = group["peak"] * rate / config.learning_rate
+            read.add(step, *gradient_of(objective.draw(generator, step)))
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            with torch.no_grad():
+                torch._foreach_lerp_(averaged, weights, 1 - config.ema_decay_at(step))
+            done = step + 1
+            due = done % config.checkpoint_every == 0 or done == config.steps
+            try:
+                if on_step is not None and accelerator.is_main_process:
+                    for kept, buffer in zip(ema.buffers(), network.buffers(), strict=True):
+                        kept.copy_(buffer)
+                    on_step(Progress(done, config.steps, read.last, rate, ema))
+            except BaseException:
+                due = accelerator.num_processes == 1  # of several, the others are on their way through the next step
+                raise
+            finally:
+                if due:
+                    read.rest()
+                    if file is not None:
+                        run.save(file, done, accelerator)
     return TrainResult(_finished(ema, network), losses, first)
+
+
+def _replayable(network: nn.Module, accelerator: Any) -> bool:
+    own = getattr(network, "replayable", False)
+    return own and accelerator.device.type == "cuda" and accelerator.num_processes == 1 and accelerator.scaler is None
+
+
+@contextlib.contextmanager
+def _stream_of_its_own() -> Iterator[None]:
+    """A stream of CUDA's that is not the default one, from which no graph can be taken."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream().wait_stream(stream)
 
 
 def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -250,22 +279,17 @@ def optimizers_of(network: nn.Module, config: TrainConfig) -> list[torch.optim.O
     return optimizers
 
 
-def _moved(example: Example, device: torch.device, dtype: torch.dtype) -> Example:
-    """On the device, and in the network's precision but for labels, which stay integers."""
-    moved: dict[str, Any] = {
-        name: value.to(device, dtype if value.is_floating_point() else None)
-        for name, value in vars(example).items()
-        if isinstance(value, Tensor)
-    }
-    return replace(example, **moved)
-
-
-def _loss(predicted: Tensor | tuple[Tensor, Tensor], example: Example, path: paths.Path) -> Tensor:
+def _loss(
+    predicted: Tensor | tuple[Tensor, Tensor],
+    true: Tensor,
+    noise: Tensor | None,
+    spread: Tensor | None,
+    path: paths.Path,
+) -> Tensor:
     velocity, score = predicted if isinstance(predicted, tuple) else (predicted, None)
-    loss = F.mse_loss(velocity.to(example.velocity.dtype), example.velocity)
+    loss = F.mse_loss(velocity.to(true.dtype), true)
     if score is None:
         return loss
-    noise, spread = example.noise, example.spread
     require(noise is not None, "path", path.name, "one with noise, as bridge(sigma) has, for a network with a score")
     assert noise is not None and spread is not None
     weight = spread.reshape(-1, *[1] * (noise.ndim - 1))
@@ -283,8 +307,8 @@ def _finished(ema: nn.Module, network: nn.Module) -> nn.Module:
     return ema.eval().cpu()
 
 
-def _where(predicted: Tensor | tuple[Tensor, Tensor], example: Example) -> str:
+def _where(predicted: Tensor | tuple[Tensor, Tensor], true: Tensor, parts: int) -> str:
     velocity = predicted[0] if isinstance(predicted, tuple) else predicted
-    apart = (velocity.detach().float() - example.velocity).square().flatten(1).mean(1)
-    bad = sorted({i // example.parts for i in (~torch.isfinite(apart)).nonzero().flatten().tolist()})
+    apart = (velocity.detach().float() - true).square().flatten(1).mean(1)
+    bad = sorted({i // parts for i in (~torch.isfinite(apart)).nonzero().flatten().tolist()})
     return f"at batch positions {bad}"

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from demo.faces import render
 from demo.faces.characters import Character, Pose, random_character, random_pose
 from demo.reader import FACTS, MIRRORED, POINTS, Reader, mirrored, save, truth_of
-from fm.training import Progress, TrainConfig, optimize
+from fm.training import Objective, Progress, TrainConfig, optimize
 from tasks import points
 from tasks.clouds import density
 
@@ -39,14 +39,17 @@ def train(folder: Path, *, faces: int = 8000, steps: int = 1800, batch: int = 64
     }
     network = Reader(side=96, stride=3, widths=[32, 64, 128, 128], hidden=128)
 
-    def loss(network: Callable[..., Any], generator: torch.Generator, step: int) -> tuple[Tensor, Callable[[], str]]:
+    def draw(generator: torch.Generator, _step: int) -> tuple[Tensor, Tensor]:
         chosen = torch.randint(2 * faces, (batch,), generator=generator)
         number = POINTS * 2 ** (2 * float(torch.rand((), generator=generator)) - 1)
         clouds = density.draw(maps, chosen % faces, int(number), generator)
         clouds = torch.where((chosen < faces)[:, None, None], clouds, mirrored(clouds))
+        return disturbed(clouds, generator), chosen
+
+    def loss(network: Callable[..., Any], clouds: Tensor, chosen: Tensor) -> tuple[Tensor, Callable[[], str]]:
         losses = [
             WEIGHTS.get(fact, 1) * cross_entropy(logits, true[fact][chosen], ignore_index=UNCLEAR, label_smoothing=0.02)
-            for fact, logits in network(disturbed(clouds, generator)).items()
+            for fact, logits in network(clouds).items()
         ]
         return torch.stack(losses).sum(), str
 
@@ -59,7 +62,7 @@ def train(folder: Path, *, faces: int = 8000, steps: int = 1800, batch: int = 64
             bar.set_postfix(loss=f"{progress.loss:.4f}", refresh=False)
             bar.update()
 
-        optimize(network, loss, config, on_step=on_step)
+        optimize(network, Objective(draw, loss), config, on_step=on_step)
     save(network.eval(), folder)
 
 

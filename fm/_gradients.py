@@ -1,0 +1,127 @@
+"""The gradient of one batch: launched operation by operation, or on CUDA replayed as one graph.
+
+The networks here are small, and an accelerator spends most of a step on waiting for the host, which launches hundreds
+of operations. As a graph they are one launch, and the host makes the next batch meanwhile.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fm._batches import NotFinite
+
+WARM_UP = 3  # steps before the graph is taken, in which libraries set themselves up
+AHEAD = 8  # steps that the host may be ahead of the last loss that it has read
+
+Network = Callable[..., Any]
+Where = Callable[[], str]
+"""says where in a batch something is not finite"""
+Batch = Sequence[Tensor | None]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss in two halves: what the host draws, and what a network makes of it.
+
+    Attributes:
+        draw: a generator and the step → the tensors of a batch.
+        loss: the network as the run calls it, and these tensors → the loss, and where it is if not finite.
+    """
+
+    draw: Callable[[torch.Generator, int], Batch]
+    loss: Callable[..., tuple[Tensor, Where]]
+
+
+Gradient = Callable[[Batch], tuple[Tensor, Where]]
+"""a batch → loss and norm of the gradient [2], which is in the weights' `grad`, and where the loss is not finite"""
+
+
+class Replayed:
+    """A gradient on CUDA, after the first `WARM_UP` batches as a graph of their shapes, for batches of the host.
+
+    A batch of other shapes goes operation by operation.
+    """
+
+    def __init__(self, gradient: Gradient, network: nn.Module) -> None:
+        self.gradient, self.weights = gradient, list(network.parameters())
+        self.device = self.weights[0].device
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: list[Tensor | None] = []
+        self.calls = 0
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Where]:
+        self.calls += 1
+        pinned = [v.pin_memory() if v is not None and v.device.type == "cpu" else v for v in batch]
+        if self.graph is None and self.calls > WARM_UP:
+            self._capture(pinned)
+        if self.graph is None or _shapes(pinned) != _shapes(self.inputs):
+            self._forget()
+            return self.gradient(on_device(pinned, self.device))[0], lambda: "or its gradient is not"
+        for kept, new in zip(self.inputs, pinned, strict=True):
+            if kept is not None and new is not None:
+                kept.copy_(new, non_blocking=True)
+        self.graph.replay()
+        for weight, gradient in zip(self.weights, self.gradients, strict=True):
+            weight.grad = gradient
+        return self.found, lambda: "or its gradient is not"
+
+    def _capture(self, batch: Batch) -> None:
+        self._forget()
+        self.inputs = on_device(batch, self.device)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream()):
+            self.found, _ = self.gradient(self.inputs)
+        self.gradients = [weight.grad for weight in self.weights]
+
+    def _forget(self) -> None:
+        for weight in self.weights:
+            weight.grad = None
+
+
+class Losses:
+    """The loss of each step [steps], read when it is there: at once, or while later steps are on their way."""
+
+    def __init__(self, losses: Tensor, *, ahead: int) -> None:
+        self.losses, self.ahead, self.last = losses, ahead, math.nan
+        self.coming: deque[tuple[int, Tensor, Any, Where]] = deque()
+
+    def add(self, step: int, found: Tensor, where: Where) -> None:
+        """Loss and norm of the gradient [2] of a step. Raises NotFinite of this step or one before."""
+        arrived = None
+        if self.ahead:
+            found = torch.empty(2, pin_memory=True).copy_(found, non_blocking=True)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        self.coming.append((step, found, arrived, where))
+        if len(self.coming) > self.ahead:
+            self._read()
+
+    def rest(self) -> None:
+        """Read all that is still on its way."""
+        while self.coming:
+            self._read()
+
+    def _read(self) -> None:
+        step, found, arrived, where = self.coming.popleft()
+        if arrived is not None:
+            arrived.synchronize()
+        value, norm = found.tolist()
+        self.losses[step] = self.last = value
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            place = where() if not math.isfinite(value) else "in the gradient alone"
+            raise NotFinite(
+                f"step {step}: training stopped, the loss is {value} and not finite {place}; try a lower learning_rate"
+            )
+
+
+def on_device(batch: Batch, device: torch.device) -> list[Tensor | None]:
+    return [None if value is None else value.to(device, non_blocking=True) for value in batch]
+
+
+def _shapes(batch: Batch) -> list[Any]:
+    return [None if value is None else (value.shape, value.dtype) for value in batch]
