@@ -1,4 +1,4 @@
-"""The gradient of one batch: launched operation by operation, or on CUDA replayed as one graph.
+"""A step of training on CUDA as one graph, and losses that are read while later steps are on their way.
 
 The networks here are small, and an accelerator spends most of a step on waiting for the host, which launches hundreds
 of operations. As a graph they are one launch, and the host makes the next batch meanwhile.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fm._batches import NotFinite
 
@@ -37,46 +37,42 @@ class Objective:
     loss: Callable[..., tuple[Tensor, Where]]
 
 
-Gradient = Callable[[Batch], tuple[Tensor, Where]]
-"""a batch → loss and norm of the gradient [2], which is in the weights' `grad`, and where the loss is not finite"""
-
-
 class Replayed:
-    """A gradient on CUDA, after the first `WARM_UP` batches as a graph of their shapes, for batches of the host.
+    """A step on CUDA, after the first `WARM_UP` as a graph, for batches that the host made.
 
-    A batch of other shapes goes operation by operation.
+    A batch of other shapes than the graph's goes operation by operation.
+
+    Args:
+        step: tensors on the device → loss and norm of the gradient [2].
+        weights: what it trains, and whose gradients it finds empty.
     """
 
-    def __init__(self, gradient: Gradient, network: nn.Module) -> None:
-        self.gradient, self.weights = gradient, list(network.parameters())
-        self.device = self.weights[0].device
+    def __init__(self, step: Callable[[Batch], Tensor], weights: Sequence[Tensor]) -> None:
+        self.step, self.weights, self.device = step, weights, weights[0].device
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: list[Tensor | None] = []
         self.calls = 0
 
-    def __call__(self, batch: Batch) -> tuple[Tensor, Where]:
+    def __call__(self, batch: Batch) -> Tensor:
         self.calls += 1
         pinned = [v.pin_memory() if v is not None and v.device.type == "cpu" else v for v in batch]
         if self.graph is None and self.calls > WARM_UP:
             self._capture(pinned)
         if self.graph is None or _shapes(pinned) != _shapes(self.inputs):
             self._forget()
-            return self.gradient(on_device(pinned, self.device))[0], lambda: "or its gradient is not"
+            return self.step(on_device(pinned, self.device))
         for kept, new in zip(self.inputs, pinned, strict=True):
             if kept is not None and new is not None:
                 kept.copy_(new, non_blocking=True)
         self.graph.replay()
-        for weight, gradient in zip(self.weights, self.gradients, strict=True):
-            weight.grad = gradient
-        return self.found, lambda: "or its gradient is not"
+        return self.found
 
     def _capture(self, batch: Batch) -> None:
         self._forget()
         self.inputs = on_device(batch, self.device)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream()):
-            self.found, _ = self.gradient(self.inputs)
-        self.gradients = [weight.grad for weight in self.weights]
+            self.found = self.step(self.inputs)
 
     def _forget(self) -> None:
         for weight in self.weights:

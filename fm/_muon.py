@@ -40,9 +40,13 @@ class Muon(torch.optim.Optimizer):
                 averages = [self.state[weight]["momentum"] for weight in weights]
                 torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
                 ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
-                updates = orthogonalized(torch.stack(ahead)).unbind()
+                updates = orthogonalized(torch.stack(ahead))
                 torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(weights, updates, alpha=-0.2 * math.sqrt(max(weights[0].shape)) * group["lr"])
+                rate = -0.2 * math.sqrt(max(weights[0].shape)) * group["lr"]
+                if isinstance(rate, Tensor):  # of a step that CUDA replays
+                    torch._foreach_add_(weights, (rate * updates).unbind())
+                else:
+                    torch._foreach_add_(weights, updates.unbind(), alpha=rate)
         return loss
 
 

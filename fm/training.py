@@ -216,20 +216,49 @@ def optimize(
         scaled = accelerator.scaler is not None  # then one that is not finite only makes the scale smaller
         return torch.stack([loss.detach(), loss.new_zeros(()) if scaled else norm.to(loss.dtype)]), where
 
-    replayed = _replayable(network, accelerator)
-    gradient_of = Replayed(gradient, network) if replayed else gradient
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    replayed = _replayed(network, config, accelerator)
+    for group in groups:
+        if "capturable" in group:
+            group["capturable"] = replayed
+        if replayed:
+            group["lr"] = torch.zeros((), device=accelerator.device)
+
+    @torch.no_grad()
+    def replayable_step(batch: Tensors) -> Tensor:
+        """What the loop below does in a step, for a batch with two shares: of the peak rates, and of the new weights
+        in their mean."""
+        *drawn, shares = batch
+        assert shares is not None
+        with torch.enable_grad():
+            found, _ = gradient(drawn)
+        for group in groups:
+            group["lr"].copy_(group["peak"] * shares[0])
+        for optimizer in optimizers:
+            optimizer.step()
+        apart = torch._foreach_sub(weights, averaged)
+        torch._foreach_mul_(apart, shares[1])
+        torch._foreach_add_(averaged, apart)
+        return found
+
+    replay = Replayed(replayable_step, weights) if replayed else None
     read = Losses(losses, ahead=AHEAD if replayed else 0)
     with _stream_of_its_own() if replayed else contextlib.nullcontext():
         for step in range(first, config.steps):
-            rate = config.learning_rate_at(step)
-            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-                group["lr"] = group["peak"] * rate / config.learning_rate
-            read.add(step, *gradient_of(objective.draw(generator, step)))
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
-            with torch.no_grad():
-                torch._foreach_lerp_(averaged, weights, 1 - config.ema_decay_at(step))
+            rate, decay = config.learning_rate_at(step), config.ema_decay_at(step)
+            batch = objective.draw(generator, step)
+            if replay is not None:
+                shares = torch.tensor([rate / config.learning_rate, 1 - decay])
+                read.add(step, replay([*batch, shares]), lambda: "or its gradient is not")
+            else:
+                read.add(step, *gradient(batch))
+                for group in groups:
+                    group["lr"] = group["peak"] * rate / config.learning_rate
+                for optimizer in optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad()
+                with torch.no_grad():
+                    torch._foreach_lerp_(averaged, weights, 1 - decay)
             done = step + 1
             due = done % config.checkpoint_every == 0 or done == config.steps
             try:
@@ -248,9 +277,9 @@ def optimize(
     return TrainResult(_finished(ema, network), losses, first)
 
 
-def _replayable(network: nn.Module, accelerator: Any) -> bool:
-    own = getattr(network, "replayable", False)
-    return own and accelerator.device.type == "cuda" and accelerator.num_processes == 1 and accelerator.scaler is None
+def _replayed(network: nn.Module, config: TrainConfig, accelerator: Any) -> bool:
+    ours = getattr(network, "replayable", False) and config.optimizer is None and accelerator.scaler is None
+    return ours and accelerator.device.type == "cuda" and accelerator.num_processes == 1
 
 
 @contextlib.contextmanager

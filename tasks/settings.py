@@ -188,7 +188,7 @@ class Checkpoint(Pinned):
     """A Hugging Face checkpoint, and how to load it."""
 
     dtype: Literal["float32", "bfloat16", "float16"]
-    batch_size: Count
+    batch_size: Count | None = None  # at most; left out, as many as there is memory for
 
 
 class GeneratorCheckpoint(Checkpoint):

@@ -25,8 +25,9 @@ from tasks import captions, points, settings, summaries
 from tasks.clips import media
 from tasks.clouds import density, latents
 from tasks.errors import Refused
-from tasks.models import checkpoints
+from tasks.models import checkpoints, loading
 from tasks.models.embedder import Embedder, load_embedder
+from tasks.store.tables import chunks
 
 BATCH = 64
 CLIPS, TRUTH = Path("demo/clips"), Path("demo/truth.json")
@@ -91,14 +92,13 @@ def describe(given: settings.Settings, clips: Sequence[str] | None = None, root:
     frames = pictures(given, clips, root)
     encoded = list(frames.values())
     said = []
-    for start in range(0, len(encoded), profile.captioner.batch_size):
-        some = encoded[start : start + profile.captioner.batch_size]
+    for some in chunks(encoded, loading.gathered(profile.captioner.batch_size)):
         said += captions.caption(some, checkpoint=profile.captioner, prompt=params.captions.prompt, root=root)
     texts = [json.loads(_good(row))["caption"] for row in said]
     answers = []
-    for start in range(0, len(texts), profile.summarizer.batch_size):
+    for some_texts in chunks(texts, loading.gathered(profile.summarizer.batch_size)):
         answers += summaries.summarize(
-            texts[start : start + profile.summarizer.batch_size],
+            some_texts,
             checkpoint=profile.summarizer,
             embedder=profile.embedder,
             params=params.summaries,

@@ -49,7 +49,7 @@ def generate(model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], **more: A
 
 
 def write(
-    model: Any, language: Any, tokenizer: Any, number: int, inputs: greedy.Inputs, *, at_once: int, longest: int
+    model: Any, language: Any, tokenizer: Any, number: int, inputs: greedy.Inputs, *, at_once: int | None, longest: int
 ) -> list[Written]:
     """The texts that follow `number` embedded prompts, at most `at_once` in the making; see `greedy.decode`."""
     config = model.generation_config

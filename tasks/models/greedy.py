@@ -18,6 +18,8 @@ from tasks.models import hf
 
 LOOK = 8  # steps between two looks at what was written; a row that has ended runs on for as many
 REFILL = 0.125  # of the rows at work, the least share that has to be free before others begin
+BEGUN = 64  # rows that begin at a time; more would only need more memory
+MOST = 512  # rows at work, from where on an accelerator has enough to do
 ATTENTION = "grouped"
 
 Inputs = Callable[[list[int]], tuple[Tensor, Tensor]]
@@ -59,7 +61,7 @@ def decode(
     count: int,
     inputs: Inputs,
     *,
-    at_once: int,
+    at_once: int | None,
     longest: int,
     ends: list[int],
     limit: int,
@@ -70,10 +72,12 @@ def decode(
     Args:
         language, head: a causal language model without its head, and the head.
         inputs: called for few rows at a time, when there is room for them.
-        at_once: rows at work. longest: tokens of the longest prompt. graph: whether CUDA may replay a step as a graph.
+        at_once: rows at work, at most; None: as many as there is memory for.
+        longest: tokens of the longest prompt. graph: whether CUDA may replay a step as a graph.
     """
-    at_once = min(at_once, count)
-    ring = _Ring(language, at_once, -(-(longest + limit + LOOK) // 64) * 64)
+    length = -(-(longest + limit + LOOK) // 64) * 64
+    at_once = min(at_once or MOST, rows_that_fit(language, longest, length), count)
+    ring = _Ring(language, at_once, length)
     step = ring.step(head, graph)
     waiting = iter(range(count))
     owners: list[int | None] = [None] * at_once
@@ -81,7 +85,7 @@ def decode(
 
     def refill() -> bool:
         free = [place for place, owner in enumerate(owners) if owner is None]
-        rows = list(islice(waiting, len(free))) if len(free) >= max(1, REFILL * at_once) else []
+        rows = list(islice(waiting, min(len(free), BEGUN))) if len(free) >= max(1, REFILL * at_once) else []
         if rows:
             first = ring.begin(head, free[: len(rows)], *inputs(rows))
             for place, row, token in zip(free, rows, first, strict=False):
@@ -112,6 +116,28 @@ def decode(
     return said
 
 
+def rows_that_fit(language: Any, longest: int, length: int) -> int:
+    """Rows that an accelerator has memory for, with a ring of `length`, while others of `longest` tokens begin."""
+    weight = next(language.parameters())
+    if weight.device.type != "cuda":
+        return MOST
+    config, size = language.config, language.dtype.itemsize
+    row = 2 * config.num_hidden_layers * _width(config) * length * size
+    begun = BEGUN * longest * (3 * config.intermediate_size + 12 * config.hidden_size) * size
+    unused = torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
+    free = torch.cuda.mem_get_info(weight.device)[0] + unused
+    return max(1, int((0.9 * free - begun) / row))
+
+
+def _width(config: Any) -> int:
+    """Numbers of a token's keys in one layer."""
+    return config.num_key_value_heads * _head(config)
+
+
+def _head(config: Any) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
 class _Ring:
     """Keys and values [B, K, L, D] of each layer, and where in them each row's own lie."""
 
@@ -119,9 +145,7 @@ class _Ring:
         config = language.config
         weight = next(language.parameters())
         self.language = language
-        heads = config.num_key_value_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        shape = (config.num_hidden_layers, 2, rows, heads, length, size)
+        shape = (config.num_hidden_layers, 2, rows, config.num_key_value_heads, length, _head(config))
         self.kept = torch.zeros(shape, dtype=language.dtype, device=weight.device)
         self.mask = torch.zeros(rows, length, dtype=torch.bool, device=weight.device)
         self.mask[:, 0] = True  # a place without a row attends to something

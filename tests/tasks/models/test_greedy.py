@@ -79,3 +79,24 @@ def test_the_attention_is_that_of_transformers(model, prompts):
         theirs = model(ids, attention_mask=own).logits
         model.set_attn_implementation(greedy.ATTENTION)
     torch.testing.assert_close(mine[own.bool()], theirs[own.bool()])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("at_once", [3, None])
+def test_a_step_that_cuda_replays_gives_the_same_tokens(model, prompts, at_once):
+    def here(graph: bool) -> list[list[int]]:
+        def inputs(rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            ids, own = padded([prompts[row] for row in rows])
+            return model.get_input_embeddings()(ids.cuda()), own.cuda()
+
+        with torch.inference_mode():
+            return greedy.decode(
+                model.model, model.lm_head, len(prompts), inputs,
+                at_once=at_once, longest=max(map(len, prompts)), ends=[59], limit=LIMIT, graph=graph,
+            )  # fmt: skip
+
+    model.cuda()
+    try:
+        assert here(graph=True) == here(graph=False)
+    finally:
+        model.cpu()
