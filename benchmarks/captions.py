@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import harness
 from benchmarks.harness import ROOT
 from tasks import captions, frames, settings, summaries
-from tasks.models import loading
+from tasks.models import devices
 from tasks.store import tables
 
 
@@ -80,7 +80,7 @@ def main() -> None:
         "profile": params.profile,
         "captions": captioned,
         "summaries": summarized,
-        "device": str(loading.device()),
+        "device": str(devices.device()),
     }
     harness.write("captions", result, "transformers")
 

@@ -27,13 +27,13 @@ from benchmarks import harness
 from benchmarks.harness import ROOT
 from tasks import captions, points, settings
 from tasks.clouds import density, drawing, fitting
-from tasks.models import decoding, greedy, hf, kernels, loading
+from tasks.models import decoding, devices, greedy, hf, kernels, loading
 from tasks.models.captioner import Captioner
 from tasks.models.summarizer import Summarizer
 from tasks.store import files
 
 LIMIT = 110  # seconds of a part
-REAL = loading.device().type == "cuda"
+REAL = devices.device().type == "cuda"
 DRY_RUN = ROOT / ".stipple" / "benchmarks" / "gpu.json"
 PROMPT = "Describe this face in 200 to 300 words."
 
@@ -84,7 +84,7 @@ def on_device(build: Callable[[], Any]) -> Any:
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16 if REAL else torch.float32)
     try:
-        with loading.device():
+        with devices.device():
             return build().eval()
     finally:
         torch.set_default_dtype(dtype)
@@ -250,14 +250,14 @@ def measure_others() -> dict[str, Any]:
     def embed() -> None:
         with torch.inference_mode():
             for few in ids.split(1024):
-                clip(input_ids=few.to(loading.device())).text_embeds.cpu()
+                clip(input_ids=few.to(devices.device())).text_embeds.cpu()
 
     embed()
     data = training_data(16)
     recipe = settings.load(ROOT).params.train.recipe("latent").model_copy(update={"steps": 8})
     drawn = fitting.fit(
         "latent", recipe, data, torch.arange(16), seed=0, autoencoder=ROOT / "models" / "demo" / "autoencoder"
-    ).network.to(loading.device())
+    ).network.to(devices.device())
     number = 256 if REAL else 2
     conditions = torch.randn(number, 512)
 

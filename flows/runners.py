@@ -1,8 +1,9 @@
 """Where batches are computed: in the flow's own thread, in threads beside it, or by the workers of a cluster.
 
-`STIPPLE_RUNNER` says it: nothing, `threads`, `dask` or `ray` for two workers on this machine, or the address of a Dask
-cluster. It is no setting of params.yaml, because the rows are the same wherever they are computed. Rows travel
-as data: a worker of a cluster reads checkpoints, writes nothing, and reports to the server of the flow run.
+`STIPPLE_RUNNER` says it: nothing, `threads`, `dask` or `ray` for two workers on this machine or one for each of its
+GPUs (see `tasks.models.devices`), or the address of a Dask cluster. It is no setting of params.yaml, because the rows
+are the same wherever they are computed. Rows travel as data: a worker of a cluster reads checkpoints, writes nothing,
+and reports to the server of the flow run.
 """
 
 import os
@@ -19,12 +20,11 @@ from tasks.pipeline import Stage
 
 VARIABLE = "STIPPLE_RUNNER"
 CLUSTERS = {"dask": "DaskTaskRunner", "ray": "RayTaskRunner"}
-LOCAL = {
-    "dask": {"cluster_kwargs": {"n_workers": 2, "threads_per_worker": 1, "security": True}},  # of TLS, made for the run
-    "ray": {"init_kwargs": {"num_cpus": 2, "include_dashboard": False}},
+RAY = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # where clusters of several machines are switched off, it is on 127.0.0.1
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # tasks that ask for no GPU see them all the same
 }
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-"""What keeps a local Ray on 127.0.0.1: it takes that address where clusters of several machines are switched off."""
 
 
 def chosen() -> str | None:
@@ -46,12 +46,22 @@ def task_runner() -> TaskRunner[Any]:
     if kind not in CLUSTERS:
         raise StippleError(f"{VARIABLE} is {where!r}, but must be threads, dask, ray, tcp://… or tls://…")
     if where == "ray":
-        os.environ |= LOOPBACK
+        os.environ |= RAY
     try:
         runner = getattr(import_module(f"prefect_{kind}"), CLUSTERS[kind])
     except ModuleNotFoundError:
         raise StippleError(f"{VARIABLE} is {where!r}: run `pip install -e '.[{kind}]'` first") from None
-    return runner(**LOCAL[kind]) if where in LOCAL else runner(address=where)
+    return runner(**_local(kind)) if where == kind else runner(address=where)
+
+
+def _local(kind: str) -> dict[str, Any]:
+    from torch import cuda
+
+    workers = cuda.device_count() or 2
+    if kind == "ray":
+        return {"init_kwargs": {"num_cpus": workers, "include_dashboard": False}}
+    tls = {"security": True}  # made for the run
+    return {"cluster_kwargs": {"n_workers": workers, "threads_per_worker": 1, **tls}}
 
 
 def reporting_here() -> AbstractContextManager:

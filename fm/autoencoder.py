@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fm._checks import require
-from fm._gradients import Network, Objective, Where
+from fm._objective import Network, Objective, Where
 
 _ENCODER = (16, 32, 64, 96, 128)
 _FIRST = 8  # cells a side, from which the decoder goes up

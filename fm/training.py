@@ -23,9 +23,10 @@ from fm import _accelerator, _resume, couplings, paths
 from fm import times as time_laws
 from fm._batches import Batch, DrawBatch, Example, NotFinite, Source, draw_example, endless, gaussian
 from fm._checks import require, require_one_of
-from fm._gradients import AHEAD, Losses, Network, Objective, Replayed, Where, on_device
-from fm._gradients import Batch as Tensors
 from fm._muon import Muon
+from fm._objective import Batch as Tensors
+from fm._objective import Network, Objective, Where
+from fm._replay import AHEAD, Losses, Replayed, on_device
 
 __all__ = [
     "Batch", "DrawBatch", "Example", "NotFinite", "Objective", "Progress", "Source", "TrainConfig", "TrainResult",

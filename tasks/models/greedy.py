@@ -196,7 +196,10 @@ class _Ring:
             self.next.copy_((self.next + 1) % self.mask.shape[1])
             return self.tokens
 
-        return self._graph(eager) if graph and self.tokens.device.type == "cuda" else eager
+        if not graph or self.tokens.device.type != "cuda":
+            return eager
+        with torch.cuda.device(self.tokens.device):
+            return self._graph(eager)
 
     def _graph(self, eager: Callable[[], Tensor]) -> Callable[[], Tensor]:
         stream = torch.cuda.Stream()

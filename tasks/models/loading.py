@@ -5,7 +5,6 @@ prepare batches side by side, one runs.
 """
 
 import gc
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from tasks import settings
 from tasks.errors import StippleError
 from tasks.models import checkpoints, hf, kernels
+from tasks.models.devices import accelerated, device
 
 accelerator = RLock()
 
@@ -83,11 +83,4 @@ def gathered(batch_size: int | None) -> int:
 
     On an accelerator they are more, so that a row that has ended makes room for another one.
     """
-    return (batch_size or 16) if device().type == "cpu" else 4 * (batch_size or 256)
-
-
-def device() -> torch.device:
-    """The accelerator that is here, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return 4 * (batch_size or 256) if accelerated() else batch_size or 16

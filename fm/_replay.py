@@ -7,34 +7,16 @@ of operations. As a graph they are one launch, and the host makes the next batch
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fm._batches import NotFinite
+from fm._objective import Batch, Where
 
 WARM_UP = 3  # steps before the graph is taken, in which libraries set themselves up
 AHEAD = 8  # steps that the host may be ahead of the last loss that it has read
-
-Network = Callable[..., Any]
-Where = Callable[[], str]
-"""says where in a batch something is not finite"""
-Batch = Sequence[Tensor | None]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A loss in two halves: what the host draws, and what a network makes of it.
-
-    Attributes:
-        draw: a generator and the step → the tensors of a batch.
-        loss: the network as the run calls it, and these tensors → the loss, and where it is if not finite.
-    """
-
-    draw: Callable[[torch.Generator, int], Batch]
-    loss: Callable[..., tuple[Tensor, Where]]
 
 
 class Replayed:
