@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks import harness
+from benchmarks import harness, sizes
 from benchmarks.harness import ROOT
 from tasks import captions, points, settings
 from tasks.clouds import density, drawing, fitting
@@ -36,17 +36,6 @@ LIMIT = 110  # seconds of a part
 REAL = devices.device().type == "cuda"
 DRY_RUN = ROOT / ".stipple" / "benchmarks" / "gpu.json"
 PROMPT = "Describe this face in 200 to 300 words."
-
-QWEN_05 = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
-           "num_key_value_heads": 2, "vocab_size": 152_000, "rope_theta": 1e6, "tie_word_embeddings": True}  # fmt: skip
-QWEN_7 = {"hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28, "num_attention_heads": 28,
-          "num_key_value_heads": 4, "vocab_size": 152_128, "rope_theta": 1e6, "tie_word_embeddings": False}  # fmt: skip
-TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "vocab_size": 6000}  # fmt: skip
-VISION = {"model_type": "timm_wrapper", "architecture": "fastvit_mci3", "do_pooling": True, "global_pool": "avg"}
-LARGE = {"hidden_size": 3072, "model_args": {"inference_mode": True}}
-STAGES = {"layers": [1] * 5, "embed_dims": [8, 16, 32, 32, 64], "mlp_ratios": [3] * 5}
-SMALL = {"hidden_size": 128, "model_args": {"inference_mode": True, **STAGES}}
 
 
 def part(name: str) -> dict[str, Any]:
@@ -63,13 +52,8 @@ def captioner(rows: int | None, tokens: int) -> Captioner:
     made.processor = loading.pretrained(library.AutoProcessor, given, ROOT)
     made.tokenizer = made.processor.tokenizer
     image_token = made.tokenizer.convert_tokens_to_ids("<image>")
-    seen = (made.side // 64) ** 2
     made.processor.num_additional_image_tokens, made.processor.patch_size = 0, 64
-    text = {"model_type": "qwen2", **(QWEN_05 if REAL else TINY)}
-    config = library.FastVlmConfig(
-        vision_config=VISION | (LARGE if REAL else SMALL), text_config=text, image_token_index=image_token,
-        image_seq_length=seen,
-    )  # fmt: skip
+    config = sizes.fast_vlm(image_token, tiny=not REAL)
     made.model = on_device(lambda: library.FastVlmForConditionalGeneration(config))
     made.language = made.model.model.language_model
     made.language.set_attn_implementation(greedy.register())
@@ -112,19 +96,10 @@ class Ending(torch.nn.Module):
         return logits
 
 
-def jpeg(number: int) -> bytes:
-    """A picture of 1280 × 720 pixels that is no easier to decode than a photograph."""
-    rng = np.random.default_rng(number)
-    coarse = Image.fromarray(rng.integers(0, 256, (90, 160, 3), dtype=np.uint8))
-    buffer = io.BytesIO()
-    coarse.resize((1280, 720), Image.Resampling.BICUBIC).save(buffer, "jpeg", quality=90)
-    return buffer.getvalue()
-
-
 def measure_captions() -> dict[str, Any]:
     count, tokens = (2048, 250) if REAL else (4, 8)
     made = captioner(None, tokens)
-    pictures = ([*map(jpeg, range(min(64, count)))] * count)[:count]
+    pictures = ([*map(sizes.jpeg, range(min(64, count)))] * count)[:count]
     captions._ask(made, pictures[: min(32, count)], PROMPT, again=False)  # what happens once is not timed
     whole = seconds(lambda: captions._ask(made, pictures, PROMPT, again=False))
     prepared = ([captions._prepared(made, picture) for picture in pictures[:64]] * count)[:count]
@@ -173,7 +148,7 @@ def summarizer(tokens: int) -> Summarizer:
     assert isinstance(given, settings.GeneratorCheckpoint)
     made = Summarizer.__new__(Summarizer)
     made.tokenizer, made.rows, made.markers = loading.pretrained(library.AutoTokenizer, given, ROOT), None, []
-    config = library.Qwen2Config(**(QWEN_7 if REAL else TINY), attn_implementation=greedy.register())
+    config = library.Qwen2Config(**(sizes.QWEN_7 if REAL else sizes.TINY), attn_implementation=greedy.register())
     made.model = on_device(lambda: library.Qwen2ForCausalLM(config))
     made.language = made.model.model
     if REAL:
@@ -239,7 +214,7 @@ def quantize(model: torch.nn.Module) -> None:
 def measure_others() -> dict[str, Any]:
     """The stages that have no share in the table, for what 1,000 frames take: points, embeddings, drawings."""
     count = 512 if REAL else 4
-    pictures = [(f"{number:064x}", jpeg(number % 8)) for number in range(count)]
+    pictures = [(f"{number:064x}", sizes.jpeg(number % 8)) for number in range(count)]
     place = settings.load(ROOT).params.points.model_dump()
     points.place(pictures[:2], **place, seed=0)
     placed = seconds(lambda: points.place(pictures, **place, seed=0))
