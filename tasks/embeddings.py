@@ -51,7 +51,7 @@ def run(
         items=partial(items, settings, root),
         payload=lambda batch: [row["summary"] for row in batch],
         compute=partial(embed, checkpoint=embedder, root=root),
-        batch_size=loading.gathered(embedder.batch_size),
+        batch_size=embedder.batch_size or loading.gathered(None),
         encode=lambda row: pack(np.stack([row["embedding"], *row["wording_embeddings"]]), row["wordings"]),
         decode=unpack,
         order=lambda row: len(row["summary"]),
@@ -82,7 +82,7 @@ def embed(summaries: list[str], *, checkpoint: Checkpoint, root: Path) -> list[b
     embedder = load_embedder(checkpoint, root)
     shorter = [wordings(summary) for summary in summaries]
     texts = [text for summary, others in zip(summaries, shorter, strict=True) for text in (summary, *others)]
-    vectors = np.concatenate([embedder(few) for few in tables.chunks(texts, loading.gathered(checkpoint.batch_size))])
+    vectors = np.concatenate([embedder(few) for few in tables.chunks(texts, checkpoint.batch_size or loading.gathered(None))])
     ends = np.cumsum([1 + len(others) for others in shorter])
     return [
         pack(found, others) if np.isfinite(found).all() else Refused("its embedding is not a number")

@@ -108,11 +108,9 @@ def make(project: Path, folder: Path) -> None:
     projects.make(project, environment(folder), projects.CLIPS[:: len(projects.CLIPS) // CLIPS][:CLIPS])
     with edited(project / "params.yaml") as params:
         params["frames"]["every"] = 4  # 8 of each clip; with half of them the training is not promoted
-        params["points"]["num_points"] = 256
         params["dataset"]["held_out"] = 0.5
         recipes = params["train"]["recipes"]
         recipes["latent"] |= {"steps": 20 * CHECKPOINT, "clouds": 16, "checkpoint_every": CHECKPOINT}
-        recipes["baseline"] |= {"points": 256}
         # Such a training beats the mean cloud by little; here it is to be promoted, so that a kill can meet that too.
         rules = params["promote"]
         rules |= {"metric": "sliced_w2", "margin": 0.0, "confidence": 0.1, "min_clips": 3, "frames": 12, "draws": 2}

@@ -61,7 +61,9 @@ def make(folder: Path, environment: Environment, clips: Iterable[Path]) -> Path:
     with edited(folder / "params.yaml") as params:
         params["input"] = "clips"
         params["frames"]["every"] = 4  # 8 frames of each clip
+        params["points"]["num_points"] = 256
         params["train"]["recipes"]["latent"] |= {"steps": 20, "checkpoint_every": 10}
+        params["train"]["recipes"]["baseline"]["points"] = 256
         params["evaluate"] |= {"steps": 4, "baseline_steps": 2}
         params["draw"]["steps"] = 4
     run(environment, folder, "git", "init", "-q")
