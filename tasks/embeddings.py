@@ -82,7 +82,8 @@ def embed(summaries: list[str], *, checkpoint: Checkpoint, root: Path) -> list[b
     embedder = load_embedder(checkpoint, root)
     shorter = [wordings(summary) for summary in summaries]
     texts = [text for summary, others in zip(summaries, shorter, strict=True) for text in (summary, *others)]
-    vectors = np.concatenate([embedder(few) for few in tables.chunks(texts, checkpoint.batch_size or loading.gathered(None))])
+    size = checkpoint.batch_size or loading.gathered(None)
+    vectors = np.concatenate([embedder(few) for few in tables.chunks(texts, size)])
     ends = np.cumsum([1 + len(others) for others in shorter])
     return [
         pack(found, others) if np.isfinite(found).all() else Refused("its embedding is not a number")
