@@ -76,7 +76,7 @@ class Losses:
             arrived = torch.cuda.Event()
             arrived.record()
         self.coming.append((step, found, arrived, where))
-        if len(self.coming) > self.ahead:
+        if len(self.coming) > self.ahead or math.isnan(self.last):
             self._read()
 
     def rest(self) -> None:

@@ -250,7 +250,7 @@ def optimize(
             batch = objective.draw(generator, step)
             if replay is not None:
                 shares = torch.tensor([rate / config.learning_rate, 1 - decay])
-                read.add(step, replay([*batch, shares]), lambda: "or its gradient is not")
+                read.add(step, replay([*batch, shares]), lambda: "in its batch")
             else:
                 read.add(step, *gradient(batch))
                 for group in groups:

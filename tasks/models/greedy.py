@@ -122,16 +122,11 @@ def rows_that_fit(language: Any, longest: int, length: int) -> int:
     if weight.device.type != "cuda":
         return MOST
     config, size = language.config, language.dtype.itemsize
-    row = 2 * config.num_hidden_layers * _width(config) * length * size
+    row = 2 * config.num_hidden_layers * config.num_key_value_heads * _head(config) * length * size
     begun = BEGUN * longest * (3 * config.intermediate_size + 12 * config.hidden_size) * size
     unused = torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
     free = torch.cuda.mem_get_info(weight.device)[0] + unused
     return max(1, int((0.9 * free - begun) / row))
-
-
-def _width(config: Any) -> int:
-    """Numbers of a token's keys in one layer."""
-    return config.num_key_value_heads * _head(config)
 
 
 def _head(config: Any) -> int:
