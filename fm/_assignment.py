@@ -5,7 +5,7 @@ of entropic transport (Cuturi, arXiv 1306.0895) leaves costs near zero where the
 looks for one augmenting path after the other, then finds nearly all at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from fm._sinkhorn import Array, without_minima
 
 _PARALLEL_FROM = 32  # fewer problems than this are quicker on one thread
+_TOGETHER = 2**17  # costs whose potentials are sought at once: small problems wait for Python otherwise
 _LARGE = 64  # smaller problems are quicker without the potentials
 _HUGE = 512  # from here on more of them pay
 _LEVELS = (0.1, 0.01), (0.1, 0.017, 0.003)  # regularizations in units of the mean cost, below and from there on
@@ -44,37 +45,44 @@ def squared_distances(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def assign(costs: Tensor) -> Tensor:
     """The columns [..., M] of the cheapest assignment of the rows of costs [..., M, M]."""
-    return each(_columns, costs)
+    size = costs.shape[-1]
+    flat = costs.detach().cpu().reshape(-1, size, size).numpy()
+    workers = torch.get_num_threads() if len(flat) >= _PARALLEL_FROM else 1
+    few = min(max(1, _TOGETHER // size**2), -(-len(flat) // workers))
+    solved = _mapped(_columns, workers, [flat[start : start + few] for start in range(0, len(flat), few)])
+    return torch.from_numpy(np.concatenate(solved)).reshape(costs.shape[:-1])
 
 
 def each(solve: Callable[..., Array], costs: Tensor, *others: Tensor) -> Tensor:
     """What `solve` makes of each problem: of its costs [..., N, M], and its part of `others` [..., *]: [..., *]."""
     axes = costs.ndim - 2
     flat = [v.detach().cpu().reshape(-1, *v.shape[axes:]).numpy() for v in (costs, *others)]
-    workers = torch.get_num_threads()
-    if workers > 1 and len(flat[0]) >= _PARALLEL_FROM:
-        with ThreadPoolExecutor(workers) as pool:
-            solved = list(pool.map(solve, *flat))
-    else:
-        solved = list(map(solve, *flat))
+    solved = _mapped(solve, torch.get_num_threads() if len(flat[0]) >= _PARALLEL_FROM else 1, *flat)
     return torch.from_numpy(np.stack(solved)).reshape(*costs.shape[:axes], *solved[0].shape)
 
 
-def _columns(cost: Array) -> Array:
-    return linear_sum_assignment(_reduced(cost) if len(cost) >= _LARGE else cost)[1]
+def _mapped(solve: Callable[..., Array], workers: int, *problems: Iterable[Array]) -> list[Array]:
+    if workers == 1:
+        return list(map(solve, *problems))
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(solve, *problems))
 
 
-def _reduced(cost: Array) -> Array:
+def _columns(costs: Array) -> Array:
+    """Of each of `costs` [K, M, M]: [K, M]."""
+    reduced = _reduced(costs) if costs.shape[-1] >= _LARGE else costs
+    return np.stack([linear_sum_assignment(cost)[1] for cost in reduced])
+
+
+def _reduced(costs: Array) -> Array:
     """The costs less potentials of rows and columns, in double precision, as rounding could change the plan."""
-    unit = float(cost.mean(dtype=np.float64))
-    if not unit > 0:
-        return cost
-    left, huge = cost.astype(np.float64) / unit, len(cost) >= _HUGE
+    units = costs.mean((1, 2), dtype=np.float64, keepdims=True)
+    left, huge = costs / np.where(units > 0, units, 1), costs.shape[-1] >= _HUGE
     for regularization in _LEVELS[huge]:
         left = without_minima(left)
         kernel = np.exp(left.astype(np.float32) / -np.float32(regularization)).clip(1e-30)
-        v = np.ones(len(cost), np.float32)
+        v = np.ones((*costs.shape[:2], 1), np.float32)
         for _ in range(_ROUNDS[huge]):
-            v = 1 / (1 / (kernel @ v) @ kernel)
-        left -= regularization * np.log(v)
+            v = 1 / ((1 / (kernel @ v)).mT @ kernel).mT
+        left -= regularization * np.log(v).mT
     return left

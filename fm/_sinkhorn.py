@@ -61,8 +61,8 @@ def draw(cost: Array, shares: Array, regularization: float) -> Array:
 
 def without_minima(cost: Array) -> Array:
     """Costs less the smallest of each row, and then of each column: all then hold a 0, and no sum of a kernel is 0."""
-    left = cost - cost.min(1, keepdims=True)
-    left -= left.min(0)
+    left = cost - cost.min(-1, keepdims=True)
+    left -= left.min(-2, keepdims=True)
     return left
 
 
