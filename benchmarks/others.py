@@ -108,6 +108,7 @@ def _data(maps: list[bytes], conditions: Tensor) -> Data:
         "density": density.from_maps(maps),
         "wordings": [[] for _ in maps],
         "num_points": points.SIDE,
+        "point_clouds": torch.empty(0, points.SIDE, 2),
         "labels": labels,
         "held_out": torch.arange(len(maps)) % each >= each - HELD_OUT,
     }
