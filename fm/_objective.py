@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Network = Callable[..., Any]
+Called = Callable[..., Any]
+"""a network as the run calls it"""
 Where = Callable[[], str]
 """says where in a batch something is not finite"""
 Batch = Sequence[Tensor | None]

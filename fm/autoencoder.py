@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fm import _objective
 from fm._checks import require
-from fm._objective import Network, Objective, Where
 
 _ENCODER = (16, 32, 64, 96, 128)
 _FIRST = 8  # cells a side, from which the decoder goes up
@@ -82,7 +82,7 @@ Drawn = Tensor | tuple[Tensor, Tensor]
 
 def bound(
     autoencoder: Autoencoder, draw_density: Callable[[torch.Generator], Drawn], *, points: int = 1024, closer: float = 1
-) -> Objective:
+) -> _objective.Objective:
     """What `fm.training.optimize` lowers: minus the evidence lower bound of clouds of `points` points, in nats a point.
 
     It is the cross entropy of a density [B, S, S] and its reconstruction, and 1/points of the divergence of its latents
@@ -99,7 +99,9 @@ def bound(
         noise = torch.randn(len(density), autoencoder.latent, generator=generator)
         return density / density.sum((1, 2), keepdim=True), noise, area
 
-    def loss(model: Network, share: Tensor, noise: Tensor, area: Tensor | None) -> tuple[Tensor, Where]:
+    def loss(
+        model: _objective.Called, share: Tensor, noise: Tensor, area: Tensor | None
+    ) -> tuple[Tensor, _objective.Where]:
         reconstruction, mean, log_variance = model(share, noise)
         entropies = _cross_entropy(share, reconstruction.float())
         if area is not None:
@@ -108,7 +110,7 @@ def bound(
         bounds = entropies + divergences / points
         return bounds.mean(), lambda: f"at batch positions {(~bounds.isfinite()).nonzero().flatten().tolist()}"
 
-    return Objective(draw, loss)
+    return _objective.Objective(draw, loss)
 
 
 def _cross_entropy(share: Tensor, log_share: Tensor) -> Tensor:

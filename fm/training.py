@@ -25,7 +25,7 @@ from fm._batches import Batch, DrawBatch, Example, NotFinite, Source, draw_examp
 from fm._checks import require, require_one_of
 from fm._muon import Muon
 from fm._objective import Batch as Tensors
-from fm._objective import Network, Objective, Where
+from fm._objective import Called, Objective, Where
 from fm._replay import AHEAD, Losses, Replayed, on_device
 
 __all__ = [
@@ -167,7 +167,7 @@ def train(
         tensors = [*example, example.noise, example.spread]
         return [v.to(dtype) if v is not None and v.is_floating_point() else v for v in tensors]  # labels stay integers
 
-    def loss(model: Network, *batch: Tensor | None) -> tuple[Tensor, Where]:
+    def loss(model: Called, *batch: Tensor | None) -> tuple[Tensor, Where]:
         x, t, condition, keep, velocity, noise, spread = batch
         assert velocity is not None
         predicted = model(x, t, *(v for v in (condition, keep) if v is not None))
