@@ -1,6 +1,6 @@
 """The real checkpoints' architectures at their true sizes on a processor, with random weights.
 
-    python -m benchmarks.full_size      # 6 GB of disk for a while, 5 minutes; writes benchmarks/results/full_size.json
+    python -m benchmarks.full_size      # 6 GB of disk for a while, 3 minutes; writes benchmarks/results/full_size.json
 
 FastVLM-0.5B, Qwen2.5-0.5B and CLIP ViT-B/32 are made, saved, and loaded by `from_pretrained` behind the pipeline's own
 functions, on pictures of 1280 × 720. Each is a process of its own, whose largest memory is measured. It fails where a
@@ -12,10 +12,7 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +26,6 @@ from tasks import captions, embeddings, settings, summaries
 from tasks.errors import Refused
 from tasks.models import captioner, embedder, hf, summarizer
 from tasks.settings import CaptionerCheckpoint, Checkpoint, GeneratorCheckpoint
-from tasks.store import files
 
 COMMON: dict[str, Any] = {"revision": None, "dtype": "float32", "batch_size": 2}
 CAPTIONER = CaptionerCheckpoint(model="captioner", quantization=None, max_new_tokens=6, image_side=1024, **COMMON)
@@ -44,12 +40,12 @@ def captions_at_size(root: Path) -> dict[str, Any]:
     copied(own, "captioner")
     processor = library.AutoProcessor.from_pretrained(own)
     image_token = processor.tokenizer.convert_tokens_to_ids("<image>")
-    saved(library.FastVlmForConditionalGeneration(sizes.fast_vlm(image_token)), own)
-    loaded, load_s = timed(lambda: captioner.load_captioner(CAPTIONER, root))
+    library.FastVlmForConditionalGeneration(sizes.fast_vlm(image_token)).save_pretrained(own)
+    loaded, load_s, _ = harness.timed(captioner.load_captioner, CAPTIONER, root)
     pictures = [sizes.jpeg(number) for number in range(2)]
     prepared = [captions._prepared(loaded, picture) for picture in pictures]
     tokens = int((loaded.tokens(PROMPT) == image_token).sum())
-    together, seconds = timed(lambda: loaded(prepared, 2, PROMPT))
+    together, seconds, _ = harness.timed(loaded, prepared, 2, PROMPT)
     alone = [loaded([picture], 1, PROMPT)[0] for picture in prepared]
     rows = captions.caption(pictures, checkpoint=CAPTIONER, prompt=PROMPT, root=root)
     assert tokens == 256, f"a picture has {tokens} tokens"
@@ -64,9 +60,9 @@ def summaries_at_size(root: Path) -> dict[str, Any]:
     library, own = hf.transformers(), root / SUMMARIZER.model
     copied(own, "summarizer")
     copied(root / EMBEDDER.model, "embedder", weights=True)
-    saved(library.Qwen2ForCausalLM(library.Qwen2Config(**sizes.QWEN_05)), own)
-    loaded, load_s = timed(lambda: summarizer.load_summarizer(SUMMARIZER, root))
-    together, seconds = timed(lambda: loaded(TEXTS, "Shorten."))
+    library.Qwen2ForCausalLM(library.Qwen2Config(**sizes.QWEN_05)).save_pretrained(own)
+    loaded, load_s, _ = harness.timed(summarizer.load_summarizer, SUMMARIZER, root)
+    together, seconds, _ = harness.timed(loaded, TEXTS, "Shorten.")
     alone = [loaded([text], "Shorten.")[0] for text in TEXTS]
     params = settings.load(ROOT).params.summaries.model_copy(update={"max_attempts": 1})
     rows = summaries.summarize(TEXTS, checkpoint=SUMMARIZER, embedder=EMBEDDER, params=params, root=root)
@@ -81,9 +77,9 @@ def embeddings_at_size(root: Path) -> dict[str, Any]:
     library, own = hf.transformers(), root / EMBEDDER.model
     copied(own, "embedder")
     ends = {"bos_token_id": 49406, "eos_token_id": 49407}
-    saved(library.CLIPTextModelWithProjection(library.CLIPTextConfig(**ends)), own)
-    loaded, load_s = timed(lambda: embedder.load_embedder(EMBEDDER, root))
-    together, seconds = timed(lambda: loaded(TEXTS))
+    library.CLIPTextModelWithProjection(library.CLIPTextConfig(**ends)).save_pretrained(own)
+    loaded, load_s, _ = harness.timed(embedder.load_embedder, EMBEDDER, root)
+    together, seconds, _ = harness.timed(loaded, TEXTS)
     alone = np.concatenate([loaded([text]) for text in TEXTS])
     rows = embeddings.embed(TEXTS, checkpoint=EMBEDDER, root=root)
     assert together.shape == (2, 512) and np.allclose(together, alone, atol=1e-5), "a batch is not its texts alone"
@@ -103,15 +99,6 @@ def copied(folder: Path, name: str, *, weights: bool = False) -> None:
     shutil.copytree(ROOT / "models" / "demo" / name, folder, ignore=shutil.ignore_patterns(*left_out))
 
 
-def saved(model: Any, folder: Path) -> None:
-    model.save_pretrained(folder)
-
-
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    began = time.perf_counter()
-    return work(), round(time.perf_counter() - began, 1)
-
-
 def parameters(model: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
@@ -120,22 +107,23 @@ def outcomes(rows: list[bytes | Refused]) -> list[str]:
     return ["a value" if isinstance(row, bytes) else f"refused: {row}" for row in rows]
 
 
+def measure(name: str, folder: str) -> dict[str, Any]:
+    torch.manual_seed(0)
+    found = PARTS[name](Path(folder))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return {key: round(value, 1) if isinstance(value, float) else value for key, value in found.items()} | {
+        "peak_gb": peak
+    }
+
+
 def main() -> None:
     found: dict[str, Any] = {}
     for name in PARTS:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "benchmarks.full_size", name, folder]
-            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-        found[name] = json.loads(done.stdout.splitlines()[-1])
+            found[name] = harness.child("benchmarks.full_size", name, folder)
         print(name, json.dumps(found[name]), flush=True)
-    content = {**found, "machine": harness.machine("transformers", "timm")}
-    files.write(harness.RESULTS / "full_size.json", json.dumps(content, indent=2) + "\n")
+    harness.write("full_size", found, "transformers", "timm")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        torch.manual_seed(0)
-        result = PARTS[sys.argv[1]](Path(sys.argv[2]))
-        print(json.dumps(result | {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}))
-    else:
-        main()
+    harness.start(main, measure)

@@ -60,8 +60,8 @@ def _local(kind: str) -> dict[str, Any]:
     workers = cuda.device_count() or 2
     if kind == "ray":
         return {"init_kwargs": {"num_cpus": workers, "include_dashboard": False}}
-    tls = {"security": True}  # made for the run
-    return {"cluster_kwargs": {"n_workers": workers, "threads_per_worker": 1, **tls}}
+    security = True  # TLS, made for the run
+    return {"cluster_kwargs": {"n_workers": workers, "threads_per_worker": 1, "security": security}}
 
 
 def reporting_here() -> AbstractContextManager:
